@@ -1,0 +1,276 @@
+"""Every setting tunelab has: typed, frozen, with its meaning and unit beside it.
+
+A run is described by a `RunConfig`, a study by a `StudyConfig`. Settings come as keyword
+arguments, from a YAML file or as `section.name=value` words; all ways meet in `build`, which
+reports every mistake at once, with the nearest known name.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from tunelab.errors import ConfigError, did_you_mean
+
+__all__ = [
+    "DataConfig",
+    "LossConfig",
+    "ModelConfig",
+    "RunConfig",
+    "Section",
+    "StudyConfig",
+    "TrainConfig",
+    "build",
+    "is_setting",
+    "load_settings_file",
+    "merge_settings",
+    "parse_settings",
+]
+
+
+class Section(BaseModel):
+    """A group of settings: frozen, and an unknown name is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DataConfig(Section):
+    """Which columns are read and how the rows are divided."""
+
+    text: str | None = Field(None, description="column with the text; found by its name when not given")
+    label: str | None = Field(None, description="column with the label; found by its name when not given")
+    group: str | None = Field(None, description="rows with the same value here stay on one side of a split")
+    valid_ratio: float = Field(0.1, gt=0, lt=0.5, description="share of rows for validation")
+    test_ratio: float = Field(0.1, gt=0, lt=0.5, description="share of rows for the test")
+    folds: int | Literal["auto"] = Field(
+        "auto", description="cross-validation folds; 0 or 1: one split; auto: folds under 2,000 rows"
+    )
+    rows: int | None = Field(None, ge=20, description="train on at most this many rows (a stratified sample)")
+    split_seed: int = Field(0, ge=0, description="seed of the split; the same for every method and run seed")
+    fix: bool = Field(False, description="mend what can be mended safely before splitting")
+
+    @model_validator(mode="after")
+    def _ranges(self) -> "DataConfig":
+        if isinstance(self.folds, int) and not (0 <= self.folds <= 20):
+            raise ValueError("folds must be 0 to 20, or auto")
+        return self
+
+
+class ModelConfig(Section):
+    """Which pretrained model, and how it is opened."""
+
+    name: str = Field("minilm", description="local folder, hub id, or packaged alias (`tunelab models`)")
+    revision: str | None = Field(None, description="branch, tag or commit on the hub")
+    source: Literal["hub", "modelscope"] = Field("hub", description="where a name that is no folder is looked up")
+    max_length: int = Field(256, ge=8, le=131072, description="tokens of a text that are kept, specials included")
+    dropout: float | None = Field(None, ge=0, lt=1, description="hidden dropout; None keeps the model's own")
+    attention_dropout: float | None = Field(None, ge=0, lt=1, description="None keeps the model's own")
+    classifier_dropout: float | None = Field(None, ge=0, lt=1, description="None keeps the model's own")
+    attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = Field(
+        "auto", description="attention implementation; auto takes the faster one for the length and device"
+    )
+    trust_remote_code: bool = Field(False, description="run Python code that comes with the model")
+
+
+class LossConfig(Section):
+    """What is minimised."""
+
+    kind: Literal["cross_entropy", "focal"] = Field("cross_entropy", description="the loss of one row")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all classes")
+    class_weights: Literal["none", "balanced"] = Field(
+        "none", description="balanced: each class weighs rows / (classes x rows of the class)"
+    )
+    focal_gamma: float = Field(2.0, ge=0, le=10, description="focusing exponent of the focal loss")
+
+
+class TrainConfig(Section):
+    """How long, how fast and how carefully."""
+
+    epochs: float = Field(3.0, gt=0, le=1000, description="passes over the training rows")
+    batch_size: int = Field(32, ge=1, le=65536, description="rows per optimizer step")
+    micro_batch_size: int | None = Field(None, ge=1, description="rows per forward pass; None: the whole batch")
+    learning_rate: float | None = Field(None, gt=0, le=10, description="peak; None takes the method's own default")
+    weight_decay: float = Field(0.01, ge=0, le=1, description="decoupled; not on biases and norms")
+    schedule: Literal["linear", "cosine", "constant", "wsd"] = Field(
+        "linear", description="learning rate after the warm-up; wsd: warm-up, stable, decay"
+    )
+    warmup_ratio: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the rate rises")
+    decay_ratio: float = Field(0.2, gt=0, le=1, description="wsd: share of the steps in which the rate falls")
+    max_grad_norm: float = Field(1.0, ge=0, description="gradient norm is clipped to this; 0: not clipped")
+    evaluations_per_epoch: int = Field(1, ge=1, le=1000, description="validations per epoch")
+    patience: int = Field(0, ge=0, description="stop after this many evaluations without a better score; 0: never")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="auto: bfloat16 products where the hardware gains from it, else float32"
+    )
+    checkpoint_seconds: float = Field(30.0, ge=0, description="seconds between checkpoints; 0: every step")
+    trackers: tuple[str, ...] = Field((), description="further trackers of `accelerate` (wandb, mlflow, ...)")
+
+
+class RunConfig(Section):
+    """One run: a method, a model, a task, its data and a seed."""
+
+    files: tuple[str, ...] = Field(min_length=1, description="data file, folder, or files already split")
+    task: str = Field("classify", description="what is learnt (`tunelab tasks`)")
+    method: str = Field("lora", description="how it is learnt (`tunelab methods`)")
+    settings: dict[str, Any] = Field(default_factory=dict, description="the method's own settings")
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    train: TrainConfig = TrainConfig()
+    seed: int = Field(0, ge=0, lt=2**31, description="seed of everything random in the run")
+    fold: int = Field(0, ge=0, description="which fold is the test; 0 with a single split")
+
+
+class StudyConfig(Section):
+    """One study: many runs over the same data."""
+
+    files: tuple[str, ...] = Field(min_length=1)
+    task: str = "classify"
+    methods: tuple[str, ...] = Field(default=(), description="empty: every method")
+    baselines: bool = Field(True, description="also the majority class, TF-IDF and frozen embeddings")
+    seeds: int = Field(3, ge=1, le=100, description="runs of each method, with seeds 0, 1, ...")
+    settings: dict[str, dict[str, Any]] = Field(default_factory=dict, description="method -> its settings")
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    train: TrainConfig = TrainConfig()
+    keep: Literal["best", "all"] = Field(
+        "best", description="bundles kept on disk: one of each method (best on validation), or of every run"
+    )
+    workers: int = Field(0, ge=0, le=256, description="runs side by side; 0: what suits the machine")
+
+
+SECTIONS: dict[str, type[Section]] = {
+    "data": DataConfig,
+    "model": ModelConfig,
+    "loss": LossConfig,
+    "train": TrainConfig,
+}
+
+S = TypeVar("S", bound=BaseModel)
+_SETTING = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*=.*$", re.DOTALL)
+
+
+def is_setting(word: str) -> bool:
+    """Whether a command-line word is a setting rather than a file.
+
+    >>> is_setting("lora.rank=16"), is_setting("reviews.csv")
+    (True, False)
+    """
+    return bool(_SETTING.match(word)) and not Path(word).exists()
+
+
+def parse_settings(words: Iterable[str]) -> dict[str, Any]:
+    """`section.name=value` words as a nested mapping; values are read as YAML.
+
+    >>> parse_settings(["lora.rank=16", "train.learning_rate=3e-4"])
+    {'lora': {'rank': 16}, 'train': {'learning_rate': 0.0003}}
+
+    Raises:
+        ConfigError: a word has no "=", or sets the same name twice.
+    """
+    tree: dict[str, Any] = {}
+    for word in words:
+        path, equals, text = word.partition("=")
+        if not equals or not path:
+            raise ConfigError(f"setting {word!r} is not of the form section.name=value (as in lora.rank=16)")
+        *parents, leaf = path.strip().split(".")
+        branch = tree
+        for name in parents:
+            branch = branch.setdefault(name, {})
+            if not isinstance(branch, dict):
+                raise ConfigError(f"setting {path!r}: {name!r} already has a value of its own")
+        if leaf in branch:
+            raise ConfigError(f"setting {path!r} is given twice")
+        branch[leaf] = _value(text)
+    return tree
+
+
+def _value(text: str) -> Any:
+    value = yaml.safe_load(text) if text else ""
+    if isinstance(value, str):  # YAML 1.1 reads 3e-4 as a word
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def load_settings_file(path: Path) -> dict[str, Any]:
+    """A YAML file of settings as a nested mapping.
+
+    Raises:
+        ConfigError: the file is missing, is no YAML or is not a mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"settings file {path} cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"settings file {path} is not UTF-8 text; save it as UTF-8") from None
+    try:
+        tree = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"settings file {path} is not valid YAML: {error}") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"settings file {path} must hold names and values (train: {{epochs: 5}}), not a list")
+    return _numbers(tree)
+
+
+def _numbers(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {str(k): _numbers(v) for k, v in tree.items()}
+    if isinstance(tree, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", tree):
+        return float(tree)
+    return tree
+
+
+def merge_settings(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
+    """Two nested mappings as one; where both have a value, `high` wins.
+
+    >>> merge_settings({"train": {"epochs": 3, "batch_size": 8}}, {"train": {"epochs": 5}})
+    {'train': {'epochs': 5, 'batch_size': 8}}
+    """
+    merged = dict(low)
+    for name, value in high.items():
+        old = merged.get(name)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[name] = merge_settings(old, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def build(cls: type[S], values: Mapping[str, Any], where: str = "") -> S:
+    """An instance of `cls`, or one `ConfigError` that lists every mistake.
+
+    where: prefix for setting names in messages ("lora", "train").
+    """
+    try:
+        return cls.model_validate(dict(values))
+    except ValidationError as error:
+        lines = [_explain(cls, dict(problem), where) for problem in error.errors()]
+        raise ConfigError("\n".join(lines)) from None
+
+
+def _explain(cls: type[BaseModel], problem: dict[str, Any], where: str) -> str:
+    steps = [str(step) for step in problem["loc"]]
+    path = ".".join(([where] if where else []) + steps)
+    if problem["type"] == "extra_forbidden":
+        owner = _owner(cls, steps[:-1])
+        return f"unknown setting {path!r}; {did_you_mean(steps[-1], owner.model_fields)}"
+    if not steps:
+        return f"settings of {where or cls.__name__}: {problem['msg'].removeprefix('Value error, ')}"
+    got = problem.get("input")
+    message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
+    return f"setting {path!r} {message}; got {got!r}"
+
+
+def _owner(cls: type[BaseModel], steps: list[str]) -> type[BaseModel]:
+    for step in steps:
+        field = cls.model_fields.get(step)
+        kind = field.annotation if field else None
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            cls = kind
+    return cls

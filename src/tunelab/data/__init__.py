@@ -1,0 +1,1 @@
+"""From a file to batches: read, check, split, encode, batch. Nothing here sees a model's weights."""
