@@ -1,1 +1,15 @@
-"""tunelab."""
+"""tunelab: which way of fine-tuning a pretrained model is best for *your* data and *your* budget?
+
+import tunelab
+
+study = tunelab.compare("reviews.csv")          # every method, one table, the winner's bundle
+specialist = tunelab.load(study.bundle)
+specialist.predict(["It broke after a day."])
+"""
+
+from tunelab import errors
+from tunelab.api import Run, check, compare, load, run
+
+__version__ = "0.1.0"
+
+__all__ = ["Run", "__version__", "check", "compare", "errors", "load", "run"]

@@ -121,7 +121,7 @@ class RunConfig(Section):
     loss: LossConfig = LossConfig()
     train: TrainConfig = TrainConfig()
     seed: int = Field(0, ge=0, lt=2**31, description="seed of everything random in the run")
-    fold: int = Field(0, ge=0, description="which fold is the test; 0 with a single split")
+    fold: int = Field(0, ge=-1, description="which fold is the test; 0 with one split; -1: refit on all rows")
 
 
 class StudyConfig(Section):
@@ -131,7 +131,9 @@ class StudyConfig(Section):
     task: str = "classify"
     methods: tuple[str, ...] = Field(default=(), description="empty: every method")
     baselines: bool = Field(True, description="also the majority class, TF-IDF and frozen embeddings")
-    seeds: int = Field(3, ge=1, le=100, description="runs of each method, with seeds 0, 1, ...")
+    seeds: int | None = Field(
+        None, ge=1, le=100, description="runs of each method on each split; None: 3, or 1 with folds"
+    )
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict, description="method -> its settings")
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()

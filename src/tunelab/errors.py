@@ -10,7 +10,8 @@
     ├── TrainingError                   1   a run that had begun and cannot go on
     │   ├── NotFiniteError              1   loss or gradient became NaN or infinite
     │   └── CheckpointError             1   no usable checkpoint where one was needed
-    └── CannotMerge                     1   the method's change cannot be folded into the weights
+    ├── CannotMerge                     1   the method's change cannot be folded into the weights
+    └── Stopped                       130   stopped on request; the same command goes on from there
 
 A message says what was wrong, where, what was got, what is allowed and what to do next.
 """
@@ -28,6 +29,7 @@ __all__ = [
     "ModelError",
     "NotFiniteError",
     "OutputError",
+    "Stopped",
     "TrainingError",
     "TunelabError",
     "did_you_mean",
@@ -80,6 +82,12 @@ class CheckpointError(TrainingError):
 
 class CannotMerge(TunelabError):
     """The method's change cannot be folded into the model's weights; the message is the reason."""
+
+
+class Stopped(TunelabError):
+    """Stopped on request (Ctrl-C); what is needed to go on is on disk."""
+
+    exit_code = 130
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -1,1 +1,1 @@
-"""measure."""
+"""What a run is measured by: scores, cost, statistics."""

@@ -52,9 +52,10 @@ class Tuned(ABC):
         """Modules that the loop keeps in evaluation mode (the lowest `frozen_depth` layers)."""
         return []
 
-    def on_progress(self, step: int, total_steps: int) -> None:
+    def on_progress(self, step: int, total_steps: int) -> None:  # noqa: B027 (most methods need nothing)
         """Called before the first step with 0 and after each optimizer step with how many are done,
-        while the gradients of that step are still there."""
+        while the gradients of that step are still there; on resuming, once with how many were done,
+        without gradients and before `load_progress_state`."""
 
     def extra_loss(self) -> Tensor | None:
         """A term added to the mean loss of each optimizer step, or None."""
@@ -63,6 +64,8 @@ class Tuned(ABC):
     @abstractmethod
     def merge(self) -> nn.Module:
         """The plain pretrained class with the change folded in; the outputs are the same.
+
+        The weights are changed in place, not copied: this `Tuned` is spent afterwards, so save it first.
 
         Raises:
             CannotMerge: with the reason, where the change is not one of weights.
@@ -81,10 +84,10 @@ class Tuned(ABC):
                 tensor.copy_(state[name])
 
     def progress_state(self) -> dict[str, Any]:
-        """What `on_progress` keeps between steps besides parameters (plain values and tensors)."""
+        """What `on_progress` keeps between steps besides parameters: by name a tensor or a JSON value."""
         return {}
 
-    def load_progress_state(self, state: Mapping[str, Any]) -> None:
+    def load_progress_state(self, state: Mapping[str, Any]) -> None:  # noqa: B027 (as above)
         """Put back what `progress_state` gave."""
 
     @abstractmethod

@@ -1,1 +1,1 @@
-"""serve."""
+"""A finished specialist: the bundle on disk, and predictions from it."""

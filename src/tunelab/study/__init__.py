@@ -1,1 +1,1 @@
-"""study."""
+"""A study: many runs over the same data, and what they say together."""

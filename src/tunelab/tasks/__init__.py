@@ -1,1 +1,18 @@
-"""tasks."""
+"""What is learnt: one file a task, and the contract they share (base.py)."""
+
+from tunelab.errors import ConfigError, did_you_mean
+from tunelab.tasks.base import Task
+from tunelab.tasks.classify import Classify
+
+__all__ = ["TASKS", "Task", "find"]
+
+TASKS: dict[str, type[Task]] = {
+    "classify": Classify,
+}
+
+
+def find(name: str) -> type[Task]:
+    """The task of this name; raises `ConfigError` with the nearest one."""
+    if name not in TASKS:
+        raise ConfigError(f"unknown task {name!r}; {did_you_mean(name, TASKS)}")
+    return TASKS[name]

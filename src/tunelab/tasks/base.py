@@ -1,4 +1,73 @@
 """The contract every task keeps: what is learnt, and everything that differs between kinds of work.
 
-A task never sees a method or the loop. Rows go in as a table; predictions a person can read come out.
+A task never sees a method or the loop. It says which columns it needs, which model class carries it,
+how labels become numbers, what is minimised, how outputs become predictions that a person can read,
+and how they are scored, with the one score that decides.
 """
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from tunelab.config import LossConfig
+from tunelab.data.table import Column
+
+__all__ = ["Task"]
+
+
+class Task(ABC):
+    """One kind of work, fitted to one data set (its labels are known)."""
+
+    name: ClassVar[str]
+    #: One line for `tunelab tasks`.
+    summary: ClassVar[str]
+    #: What it learns from, in the words of the field.
+    paper: ClassVar[str] = ""
+    #: Columns that are read from the user's file.
+    columns: ClassVar[tuple[Column, ...]]
+    #: The `transformers` class that loads the pretrained model with this task's head.
+    model_class: ClassVar[str]
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, labels: Sequence[str], train_labels: Sequence[str], loss: LossConfig) -> "Task":
+        """The task for these data: `labels` of all rows name the classes, `train_labels` give the
+        weights. Raises `DataError` where the labels cannot be learnt."""
+
+    @property
+    @abstractmethod
+    def deciding(self) -> str:
+        """The name of the score that decides; higher is better."""
+
+    @abstractmethod
+    def model_options(self) -> dict[str, Any]:
+        """Options for the model's configuration (number and names of labels)."""
+
+    @abstractmethod
+    def targets(self, labels: Sequence[str]) -> np.ndarray:
+        """Labels as the numbers the objective wants, one row each."""
+
+    @abstractmethod
+    def objective(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Summed loss and count of a micro-batch."""
+
+    @abstractmethod
+    def decode(self, logits: np.ndarray) -> pd.DataFrame:
+        """Predictions a person can read: a column `prediction`, then one probability a class."""
+
+    @abstractmethod
+    def scores(self, logits: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+        """Every score of these rows, the deciding one first."""
+
+    @abstractmethod
+    def as_dict(self) -> dict[str, Any]:
+        """What a bundle keeps of the task (JSON)."""
+
+    @classmethod
+    @abstractmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Task":
+        """The task from `as_dict`."""

@@ -1,1 +1,1 @@
-"""train."""
+"""The training loop, the only one, and the parts it is given."""

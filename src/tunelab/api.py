@@ -1,0 +1,310 @@
+"""The public functions: what the command line calls and a notebook imports.
+
+Heavy imports stay inside the functions, so that `import tunelab` and `tunelab --help` are instant.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tunelab.config import (
+    SECTIONS,
+    RunConfig,
+    StudyConfig,
+    build,
+    merge_settings,
+)
+from tunelab.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from tunelab.data.check import Finding
+    from tunelab.data.table import Table
+    from tunelab.serve.predict import Specialist
+    from tunelab.study.compare import Study
+
+__all__ = ["Run", "check", "compare", "load", "run"]
+
+Files = str | Path | Sequence[str | Path]
+
+
+class Run:
+    """A finished run: its folder, record, scores, and the specialist it trained."""
+
+    def __init__(self, folder: Path, record: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.record = record
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """Scores on the test rows, the deciding one first."""
+        return dict(self.record["scores"])
+
+    @property
+    def bundle(self) -> Path:
+        """The folder to load, move or serve."""
+        return self.folder / "bundle"
+
+    def load(self) -> "Specialist":
+        """The trained model, ready to predict."""
+        return load(self.bundle)
+
+    def __repr__(self) -> str:
+        name = self.record["deciding"]
+        return f"<Run {self.record['method']}: {name} {self.scores[name]:.4f}, {self.folder}>"
+
+
+def compare(
+    data: Files,
+    *,
+    methods: str | Sequence[str] | None = None,
+    model: str | None = None,
+    task: str = "classify",
+    text: str | None = None,
+    label: str | None = None,
+    group: str | None = None,
+    seeds: int | None = None,
+    folds: int | str | None = None,
+    rows: int | None = None,
+    out: str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    workers: int = 0,
+    device: str = "auto",
+    progress: bool = True,
+) -> "Study":
+    """Trains every method on your file, judges all on the same test rows, hands over the winner.
+
+    data: a file, a folder with train/valid/test files, or a list of files already split.
+    methods: names (`tunelab methods`); None: all. model: local folder, hub id or packaged alias.
+    text, label, group: column names; found by themselves where they are unmistakable.
+    seeds: runs of each method on each split. folds: cross-validation; "auto": under 2,000 rows.
+    rows: train on at most this many rows. settings: {"lora.rank": 16, "train.epochs": 5} or nested.
+    out: the study's folder; None: tunelab-out/<name of the data>.
+
+    Returns a `Study`: `.table` (a DataFrame), `.winner`, `.bundle`, `.findings`.
+
+        study = tunelab.compare("reviews.csv", methods=["full", "lora"])
+        tunelab.load(study.bundle).predict(["It broke after a day."])
+
+    Raises:
+        InputError: before any training, for whatever you can mend (`ConfigError`, `DataError`, ...).
+        TrainingError: no run finished.
+    """
+    chosen = methods.split(",") if isinstance(methods, str) else list(methods or [])
+    tree = merge_settings(
+        _nested(settings or {}),
+        _given(model=model, text=text, label=label, group=group, folds=folds, rows=rows),
+    )
+    tree |= {k: v for k, v in {"seeds": seeds, "methods": tuple(chosen)}.items() if v}
+    config = study_config(data, {"task": task, "workers": workers, **tree})
+
+    from tunelab.study.compare import compare as run_study
+    from tunelab.terminal import StudyView, console
+
+    with StudyView(console(stderr=True), quiet=not progress) as view:
+        return run_study(config, out_folder(out, config.files), pick_device(device), view)
+
+
+def run(
+    data: Files,
+    *,
+    method: str = "lora",
+    model: str | None = None,
+    task: str = "classify",
+    text: str | None = None,
+    label: str | None = None,
+    group: str | None = None,
+    seed: int = 0,
+    fold: int = 0,
+    folds: int | str | None = 0,
+    rows: int | None = None,
+    out: str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    device: str = "auto",
+    progress: bool = True,
+    fresh: bool = False,
+) -> Run:
+    """Trains one method once on your file; a run that was stopped goes on, a finished one is returned.
+
+    The arguments are those of `compare`; folds: 0 trains on one split. fresh: begin again.
+
+        result = tunelab.run("reviews.csv", method="lora", settings={"lora.rank": 16})
+        result.scores["accuracy"]
+
+    Raises:
+        InputError: before any training, for whatever you can mend.
+        TrainingError: the run cannot go on; the message says why.
+    """
+    tree = merge_settings(
+        _nested(settings or {}),
+        _given(model=model, text=text, label=label, group=group, folds=folds, rows=rows),
+    )
+    config = run_config(data, {"task": task, "method": method, "seed": seed, "fold": fold, **tree})
+
+    from tunelab.study.compare import run_single
+    from tunelab.terminal import StudyView, console
+
+    with StudyView(console(stderr=True), quiet=not progress) as view:
+        folder, record = run_single(config, out_folder(out, config.files), pick_device(device), view, fresh)
+    return Run(folder, record)
+
+
+def load(bundle: str | Path, device: str = "auto") -> "Specialist":
+    """A trained model from its bundle, ready to `predict`.
+
+    Raises:
+        BundleError: there is none, or it is damaged. ModelError: its base model is not to be had.
+    """
+    from tunelab.serve.predict import Specialist
+
+    return Specialist.load(bundle, pick_device(device))
+
+
+def check(
+    data: Files,
+    *,
+    model: str | None = None,
+    task: str = "classify",
+    text: str | None = None,
+    label: str | None = None,
+    group: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> tuple["Table", list["Finding"]]:
+    """Reads your file and lets the data doctor look at it; nothing is trained or changed.
+
+    model: also look at token lengths and lost characters with this model's tokenizer; None: without.
+
+    Returns the rows as read and the findings, the worst first.
+    """
+    tree = merge_settings(_nested(settings or {}), _given(model=model, text=text, label=label, group=group))
+    config = study_config(data, {"task": task, **tree})
+
+    from tunelab.study.prepare import examine
+
+    return examine(config.files, config.task, config.data, config.model if model else None)
+
+
+def study_config(data: Files, tree: Mapping[str, Any]) -> StudyConfig:
+    """A study's configuration from nested settings; one `ConfigError` lists every mistake."""
+    values, own = _sections(tree, set(StudyConfig.model_fields))
+    return build(StudyConfig, {**values, "files": _files(data), "settings": own})
+
+
+def run_config(data: Files, tree: Mapping[str, Any]) -> RunConfig:
+    """A run's configuration from nested settings; settings of other methods are an error here."""
+    values, own = _sections(tree, set(RunConfig.model_fields))
+    method = values.get("method", "lora")
+    for name in own:
+        if name != method:
+            raise ConfigError(f"settings of {name!r} are given, but the run's method is {method!r}")
+    return build(RunConfig, {**values, "files": _files(data), "settings": own.get(method, {})})
+
+
+def _sections(tree: Mapping[str, Any], fields: set[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Settings of tunelab, and settings of methods by the method's name."""
+    from tunelab.methods import METHODS
+
+    values: dict[str, Any] = {}
+    own: dict[str, Any] = {}
+    problems = []
+    for name, value in tree.items():
+        if name in METHODS:
+            if isinstance(value, Mapping):
+                own[name] = dict(value)
+            else:
+                problems.append(f"setting {name!r} is a method: give one of its settings, as in {name}.NAME=VALUE")
+        elif name in fields - {"files", "settings"}:
+            if name in SECTIONS and not isinstance(value, Mapping):
+                problems.append(f"setting {name!r} is a section: give one of its settings, as in {name}.NAME=VALUE")
+            else:
+                values[name] = value
+        else:
+            known = [*(fields - {"files", "settings"}), *METHODS]
+            shown = f"{name}.{next(iter(value))}" if isinstance(value, Mapping) and value else name
+            problems.append(f"unknown setting {shown!r}; {did_you_mean(name, known)}")
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return values, own
+
+
+def _nested(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """{"lora.rank": 16} as {"lora": {"rank": 16}}; nested mappings stay."""
+    tree: dict[str, Any] = {}
+    for path, value in settings.items():
+        branch: Any = value
+        for name in reversed(path.split(".")):
+            branch = {name: branch}
+        tree = merge_settings(tree, branch)
+    return tree
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """Options that were given, as settings."""
+    data = {k: options[k] for k in ("text", "label", "group", "folds", "rows") if options.get(k) is not None}
+    tree: dict[str, Any] = {"data": data} if data else {}
+    if options.get("model") is not None:
+        tree["model"] = {"name": options["model"]}
+    return tree
+
+
+def _files(data: Files) -> tuple[str, ...]:
+    return (str(data),) if isinstance(data, (str, Path)) else tuple(str(f) for f in data)
+
+
+def out_folder(out: str | Path | None, files: Sequence[str]) -> Path:
+    """Where results go: as given, else tunelab-out/<name of the data>."""
+    if out is not None:
+        return Path(out)
+    first = Path(files[0])
+    named = first if first.is_dir() else first.with_suffix("")
+    if len(files) > 1:
+        named = first.parent
+    return Path("tunelab-out") / (named.resolve().name or "data")
+
+
+def pick_device(device: str) -> str:
+    """ "auto" is the GPU where there is one, else the CPU."""
+    if device != "auto":
+        return device
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def predict_file(
+    bundle: str | Path, file: str | Path, out: str | Path, column: str | None = None, device: str = "auto"
+) -> tuple[list[str], int]:
+    """Predicts every row of a file; writes all its rows with prediction and probabilities added.
+
+    Returns notes for the user and the number of rows.
+
+    Raises:
+        DataError: the file cannot be read. OutputError: the result cannot be written.
+    """
+    from tunelab.data.write import check_target, write_frame
+    from tunelab.serve.inputs import read_texts
+
+    target = Path(out)
+    check_target(target)
+    frame, texts, notes = read_texts(Path(file), column)
+    answers = load(bundle, device).predict_frame(texts)
+    clash = [c for c in answers.columns if c in frame.columns]
+    answers = answers.rename(columns={c: f"tunelab_{c}" for c in clash})
+    for column_name in answers.columns:
+        frame[column_name] = answers[column_name].to_numpy()
+    write_frame(frame, target)
+    return notes, len(frame)
+
+
+def write_fixed(table: "Table", out: str | Path) -> list[str]:
+    """Mends what can be mended safely and writes the rows; returns what was done."""
+    from tunelab.data.check import fix
+    from tunelab.data.write import check_target, write_frame
+
+    check_target(Path(out))
+    mended, notes = fix(table)
+    roles = [role for role in ("text", "label", "group") if role in mended.frame]
+    frame = mended.frame[roles].rename(columns=dict(mended.columns))
+    if (mended.frame["split"] != "").any():
+        frame["split"] = mended.frame["split"]
+    write_frame(frame, Path(out))
+    return notes or ["nothing had to be mended"]

@@ -1,0 +1,339 @@
+"""The command line: thin verbs over `tunelab.api`. Exit codes: 0 done, 1 failed, 2 bad input, 130 stopped."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tunelab.config import is_setting, load_settings_file, merge_settings, parse_settings
+from tunelab.errors import ConfigError, TunelabError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="tunelab",
+    help="Which way of fine-tuning is best for your data and your budget? One command trains every method "
+    "under the same conditions and tells.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    add_completion=True,
+    epilog="Start: `tunelab compare reviews.csv`",
+)
+
+FilesAndSettings = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="FILE... [SECTION.NAME=VALUE...]",
+        help="A file, a folder with train/valid/test files, or several files; then settings such as lora.rank=16",
+        show_default=False,
+    ),
+]
+Model = Annotated[
+    str | None, typer.Option("--model", "-m", help="Local folder, hub id or packaged alias [default: minilm]")
+]
+TaskName = Annotated[str, typer.Option(help="What is learnt: `tunelab tasks`")]
+TextColumn = Annotated[str | None, typer.Option("--text", help="Column with the text")]
+LabelColumn = Annotated[str | None, typer.Option("--label", help="Column with the label")]
+GroupColumn = Annotated[str | None, typer.Option("--group", help="Rows with the same value stay together")]
+Folds = Annotated[str | None, typer.Option(help="Cross-validation folds; 0: one split [default: auto]")]
+Rows = Annotated[int | None, typer.Option(help="Train on at most this many rows")]
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="Folder for results [default: tunelab-out/NAME]")]
+Settings = Annotated[Path | None, typer.Option("--config", "-c", help="YAML file with settings")]
+Fix = Annotated[bool, typer.Option("--fix", help="Mend what the data doctor can mend safely")]
+Trust = Annotated[bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the model")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only the result")]
+
+
+@app.command(
+    epilog="Example: `tunelab compare reviews.csv --methods full,lora,head --seeds 3 train.epochs=5 lora.rank=16`"
+)
+def compare(
+    words: FilesAndSettings,
+    methods: Annotated[
+        str | None, typer.Option("--methods", help="Names with commas between [default: all]")
+    ] = None,
+    model: Model = None,
+    task: TaskName = "classify",
+    text: TextColumn = None,
+    label: LabelColumn = None,
+    group: GroupColumn = None,
+    seeds: Annotated[int | None, typer.Option(help="Runs of each method [default: 3, or 1 with folds]")] = None,
+    folds: Folds = None,
+    rows: Rows = None,
+    out: Out = None,
+    config: Settings = None,
+    fix: Fix = False,
+    resume: Annotated[
+        bool, typer.Option("--resume/--fresh", help="Go on where a stopped study was, or begin again")
+    ] = True,
+    trust_remote_code: Trust = False,
+    workers: Annotated[int, typer.Option(help="Runs side by side; 0: what suits the machine")] = 0,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Train every method on your file, judge all on the same rows, and hand over the winner.
+
+    Leaves in the output folder: `winner/` (a ready model), `table.csv`, and one folder a run.
+    """
+    from tunelab import api
+    from tunelab.terminal import console, relative, results_table
+
+    files, tree = _words(words, config)
+    tree = _options(tree, fix, trust_remote_code)
+    target = api.out_folder(out, files)
+    if not resume:
+        _clear(target)
+    study = api.compare(
+        files,
+        methods=methods,
+        model=model,
+        task=task,
+        text=text,
+        label=label,
+        group=group,
+        seeds=seeds,
+        folds=_folds(folds),
+        rows=rows,
+        out=target,
+        settings=tree,
+        workers=workers,
+        device=device,
+        progress=not quiet,
+    )
+    screen = console()
+    screen.print(results_table(study.rows, study.winner))
+    screen.print(
+        f"★ {study.winner} was best on validation (the test rows chose nothing). Its model: "
+        f"[bold]{relative(study.bundle)}[/]"
+    )
+    screen.print(
+        f'Try it: tunelab predict {relative(study.bundle)} --text "..."', style="dim", markup=False, soft_wrap=True
+    )
+
+
+@app.command(
+    epilog="Example: `tunelab run reviews.csv --method lora lora.rank=16 train.learning_rate=3e-4`"
+)
+def run(
+    words: FilesAndSettings,
+    method: Annotated[str, typer.Option("--method", help="How it is learnt: `tunelab methods`")] = "lora",
+    model: Model = None,
+    task: TaskName = "classify",
+    text: TextColumn = None,
+    label: LabelColumn = None,
+    group: GroupColumn = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything random")] = 0,
+    folds: Folds = "0",
+    fold: Annotated[int, typer.Option(help="Which fold is the test")] = 0,
+    rows: Rows = None,
+    out: Out = None,
+    config: Settings = None,
+    fix: Fix = False,
+    resume: Annotated[
+        bool, typer.Option("--resume/--fresh", help="Go on where a stopped run was, or begin again")
+    ] = True,
+    trust_remote_code: Trust = False,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Train one method once: its record, predictions and bundle in one folder."""
+    from tunelab import api
+    from tunelab.terminal import console, relative, span
+
+    files, tree = _words(words, config)
+    result = api.run(
+        files,
+        method=method,
+        model=model,
+        task=task,
+        text=text,
+        label=label,
+        group=group,
+        seed=seed,
+        fold=fold,
+        folds=_folds(folds),
+        rows=rows,
+        out=out,
+        settings=_options(tree, fix, trust_remote_code),
+        device=device,
+        progress=not quiet,
+        fresh=not resume,
+    )
+    screen = console()
+    name = result.record["deciding"]
+    cost = result.record["cost"]
+    screen.print(
+        f"{method}: {result.record['judged_on']} {name.replace('_', '-')} [bold]{result.scores[name]:.4f}[/], "
+        f"{cost['trained_parameters']:,} parameters trained ({100 * cost['trained_share']:.2f} %) "
+        f"in {span(cost['train_seconds'])}"
+    )
+    screen.print(f"record: {relative(result.folder)}", soft_wrap=True)
+    screen.print(f"model:  {relative(result.bundle)}", soft_wrap=True)
+
+
+@app.command(epilog='Example: `tunelab predict tunelab-out/reviews/winner --text "It broke after a day."`')
+def predict(
+    bundle: Annotated[Path, typer.Argument(help="Folder that holds tunelab.json", show_default=False)],
+    text: Annotated[list[str] | None, typer.Option("--text", "-t", help="A text; may be given again")] = None,
+    file: Annotated[Path | None, typer.Option("--file", "-f", help="A file with a text column")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="CSV, TSV, JSONL, Parquet or XLSX")] = None,
+    column: Annotated[str | None, typer.Option("--column", help="Column of the file with the text")] = None,
+    device: Device = "auto",
+) -> None:
+    """Label names and probabilities for texts, or for every row of a file."""
+    from tunelab import api
+    from tunelab.terminal import console, predictions_table
+
+    if (text is None) == (file is None):
+        raise ConfigError("give either --text (one or more) or --file")
+    if file is not None and out is None:
+        raise ConfigError("--file needs --out, the file to write (predictions.csv, say)")
+    screen = console()
+    if text is not None:
+        specialist = api.load(bundle, device)
+        screen.print(predictions_table(text, specialist.predict_proba(text)))
+        return
+    assert file is not None
+    assert out is not None
+    notes, count = api.predict_file(bundle, file, out, column, device)
+    for note in notes:
+        screen.print(note, style="dim", markup=False)
+    screen.print(f"{count:,} predictions written to {out}", markup=False, soft_wrap=True)
+
+
+@app.command(epilog="Example: `tunelab check reviews.csv --model minilm --fix --out mended.csv`")
+def check(
+    words: FilesAndSettings,
+    model: Model = None,
+    task: TaskName = "classify",
+    text: TextColumn = None,
+    label: LabelColumn = None,
+    group: GroupColumn = None,
+    config: Settings = None,
+    fix: Annotated[bool, typer.Option("--fix", help="Mend what can be mended safely; needs --out")] = False,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="File for the mended rows")] = None,
+) -> None:
+    """Let the data doctor look at a file: what is wrong, how bad, where, and what to do."""
+    from tunelab import api
+    from tunelab.terminal import console, findings_table
+
+    files, tree = _words(words, config)
+    if fix and out is None:
+        raise ConfigError("--fix needs --out, the file for the mended rows; your own file is never changed")
+    table, findings = api.check(
+        files, model=model or "minilm", task=task, text=text, label=label, group=group, settings=tree
+    )
+    screen = console()
+    for note in table.notes:
+        screen.print(f"· {note}", style="dim", markup=False)
+    screen.print(f"{len(table):,} rows")
+    screen.print(findings_table(findings))
+    if fix:
+        assert out is not None
+        for note in api.write_fixed(table, out):
+            screen.print(f"· {note}", markup=False)
+        screen.print(f"mended rows: {out}", markup=False)
+    elif any(finding.severity == "error" for finding in findings):
+        raise typer.Exit(2)
+
+
+@app.command(epilog="Example: `tunelab export tunelab-out/reviews/winner my-model`")
+def export(
+    bundle: Annotated[Path, typer.Argument(help="Folder that holds tunelab.json", show_default=False)],
+    folder: Annotated[Path, typer.Argument(help="Folder to write", show_default=False)],
+) -> None:
+    """Write a plain `transformers` model, adapters merged into the weights, that loads anywhere."""
+    from tunelab import api
+    from tunelab.terminal import console
+
+    api.load(bundle, "cpu").export(folder)
+    console().print(f"plain transformers model: {folder}", markup=False)
+
+
+@app.command(epilog="Example: `tunelab methods lora` shows the settings of lora")
+def methods(
+    name: Annotated[str | None, typer.Argument(help="A method, for its settings", show_default=False)] = None,
+) -> None:
+    """The methods: one line and the paper each."""
+    from tunelab.methods import METHODS, find
+    from tunelab.terminal import console, methods_table, settings_table
+
+    if name is None:
+        console().print(methods_table(METHODS))
+    else:
+        console().print(settings_table(find(name)))
+
+
+@app.command(epilog="Example: `tunelab tasks`")
+def tasks() -> None:
+    """The tasks: what can be learnt, one line each."""
+    from tunelab.tasks import TASKS
+    from tunelab.terminal import console, tasks_table
+
+    console().print(tasks_table(TASKS))
+
+
+@app.command(epilog="Example: `tunelab models`")
+def models() -> None:
+    """Packaged models, and what else --model takes."""
+    from tunelab.models import PACKAGED
+    from tunelab.terminal import console, models_table
+
+    console().print(models_table(PACKAGED))
+
+
+def _words(words: list[str], config: Path | None) -> tuple[list[str], dict[str, Any]]:
+    """Files and settings from the words of the command line; they may stand in any order."""
+    files = [word for word in words if not is_setting(word)]
+    tree = parse_settings(word for word in words if is_setting(word))
+    if config is not None:
+        tree = merge_settings(load_settings_file(config), tree)
+    if not files:
+        raise ConfigError("no data file is given; as in: tunelab compare reviews.csv")
+    return files, tree
+
+
+def _options(tree: dict[str, Any], fix: bool, trust: bool) -> dict[str, Any]:
+    if fix:
+        tree = merge_settings(tree, {"data": {"fix": True}})
+    if trust:
+        tree = merge_settings(tree, {"model": {"trust_remote_code": True}})
+    return tree
+
+
+def _folds(value: str | None) -> int | str | None:
+    return int(value) if value is not None and value.isdigit() else value
+
+
+def _clear(folder: Path) -> None:
+    """Removes a study's own files, and nothing that is not tunelab's."""
+    import shutil
+
+    for name in ("runs", "winner"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for name in ("study.json", "study.yaml", "table.csv", "findings.json"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def main() -> None:
+    """Runs the command line; errors made on purpose become one message and an exit code."""
+    try:
+        app(standalone_mode=True)
+    except TunelabError as error:
+        from rich.markup import escape
+
+        from tunelab.terminal import console
+
+        word = "stopped" if error.exit_code == 130 else "error"
+        console(stderr=True).print(f"[bold red]{word}:[/] {escape(str(error))}", soft_wrap=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("stopped before any run began", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

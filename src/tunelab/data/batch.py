@@ -1,0 +1,87 @@
+"""Batches of token ids: rows of like length together, padded to the longest of the batch.
+
+The order is a pure function of lengths, batch size, seed and epoch, so a continued run sees exactly
+the batches that it would have seen.
+"""
+
+# B batch, T tokens
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tunelab.data.encode import Tokens
+
+__all__ = ["Examples", "collate", "epoch_batches", "sorted_batches"]
+
+#: Batches whose rows are sorted by length together: large enough to save most padding, small enough
+#: that a row's companions differ from epoch to epoch.
+POOL = 32
+
+
+def epoch_batches(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
+    """Every row once, in batches of like length: shuffled, cut into pools, sorted inside each pool, and
+    the batches shuffled again. Only the last batch may be smaller.
+
+    >>> [b.tolist() for b in epoch_batches(np.array([3, 9, 4, 8]), 2, seed=0, epoch=0)]
+    [[3, 1], [0, 2]]
+    """
+    random = np.random.default_rng([seed, epoch])
+    order = random.permutation(len(lengths))
+    batches: list[np.ndarray] = []
+    for first in range(0, len(order), POOL * batch_size):
+        pool = order[first : first + POOL * batch_size]
+        pool = pool[np.argsort(lengths[pool], kind="stable")]
+        batches += [pool[i : i + batch_size] for i in range(0, len(pool), batch_size)]
+    return [batches[i] for i in random.permutation(len(batches))]
+
+
+def sorted_batches(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    """Every row once for evaluation, longest first (so that memory runs out at once or not at all)."""
+    order = np.argsort(-lengths, kind="stable")
+    return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+
+
+def collate(tokens: Tokens, rows: Sequence[int] | np.ndarray, max_length: int, pad_id: int) -> dict[str, Tensor]:
+    """`input_ids` and `attention_mask`, [B, T] int64, right-padded to the longest row."""
+    texts = [tokens.row(int(i), max_length) for i in rows]
+    width = max(1, max(len(t) for t in texts))
+    ids_BT = np.full((len(texts), width), pad_id, dtype=np.int64)
+    mask_BT = np.zeros((len(texts), width), dtype=np.int64)
+    for i, text in enumerate(texts):
+        ids_BT[i, : len(text)] = text
+        mask_BT[i, : len(text)] = 1
+    return {"input_ids": torch.from_numpy(ids_BT), "attention_mask": torch.from_numpy(mask_BT)}
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Tokenised rows with their targets: what the loop trains on and what is evaluated.
+
+    rows: positions in the whole table; targets: one a position of the whole table.
+    """
+
+    tokens: Tokens
+    targets: np.ndarray
+    rows: np.ndarray
+    max_length: int
+    pad_id: int
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each of the rows after truncation."""
+        lengths: np.ndarray = np.minimum(self.tokens.lengths[self.rows], self.max_length)
+        return lengths
+
+    def batch(self, which: np.ndarray, device: str) -> tuple[dict[str, Tensor], Tensor]:
+        """Inputs and targets of `self.rows[which]`, on `device`."""
+        rows = self.rows[which]
+        inputs = collate(self.tokens, rows, self.max_length, self.pad_id)
+        targets = torch.from_numpy(self.targets[rows])
+        return {k: v.to(device) for k, v in inputs.items()}, targets.to(device)

@@ -1,0 +1,189 @@
+"""Virtual tokens: trained vectors before the text's embeddings (what `prompt` and `p_tuning` share).
+
+They are put in where the trunk begins and taken out where it ends, so that the head sees the text's own
+positions and nothing else: [CLS] is pooled, the last token is pooled by the text's own padding, and
+token-level logits have the text's length. PEFT 0.21 puts them in before the model instead: an encoder then
+pools the first virtual token, and a decoder with padding on the right pools a padding position.
+
+Positions: where they are absolute (BERT, GPT-2) the text keeps the positions it was pretrained at and the
+virtual tokens have the first ones too (a virtual token's position is a constant beside a trained vector);
+where they are rotary or relative the virtual tokens come before the text. So no text gets shorter.
+"""
+
+# B batch, T tokens of the text, N virtual tokens, E size of a word's embedding
+
+import inspect
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from tunelab.config import Section
+from tunelab.errors import BundleError, ConfigError
+from tunelab.methods._added import PREFIX, AddedTuned, load_tensors
+from tunelab.methods._files import read_adapter
+from tunelab.methods.base import Method
+from tunelab.methods.structure import Structure, find_structure
+
+__all__ = ["VirtualMethod", "VirtualSettings", "VirtualTokens", "vocabulary_rows"]
+
+#: The name of the added module inside the trunk, and of its one tensor in the saved file.
+MODULE = "virtual_tokens"
+SAVED = "prompt_embeddings"
+
+
+class VirtualSettings(Section):
+    """Settings of the methods with virtual tokens."""
+
+    num_virtual_tokens: int = Field(20, ge=1, le=1000, description="trained vectors before every text")
+    head_ratio: float = Field(
+        0.1, gt=0, le=1, description="the head's learning rate as a share of the method's (which is high)"
+    )
+
+
+class VirtualTokens(nn.Module):
+    """Gives the N virtual tokens' embeddings; this one stores them, others compute them."""
+
+    def __init__(self, embeddings_NE: Tensor) -> None:
+        super().__init__()
+        self.prompt_embeddings = nn.Parameter(embeddings_NE.clone())
+
+    def forward(self) -> Tensor:
+        return self.prompt_embeddings
+
+
+class VirtualTuned(AddedTuned):
+    """A model whose trunk reads virtual tokens first."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        own = f"{self.structure.trunk_name}.{MODULE}."
+        tensors = {name: tensor for name, tensor in self.state().items() if not name.startswith(own)}
+        with torch.no_grad():
+            tensors[own + SAVED] = self.structure.trunk.get_submodule(MODULE)()
+        return tensors
+
+
+class VirtualMethod(Method):
+    """A method whose only change is what is read before the text."""
+
+    weights = "adapter"
+    changes_at_start = "the text attends to the virtual tokens from the first step on"
+    no_merge = "it adds inputs to the model, not a change of its weights"
+    #: The value of `peft_type` in its saved configuration.
+    kind: ClassVar[str]
+    settings: VirtualSettings
+
+    def encoder(self, structure: Structure) -> nn.Module:
+        """The module whose `forward()` gives the embeddings, [N, E]."""
+        raise NotImplementedError
+
+    def attach(self, model: nn.Module) -> VirtualTuned:
+        structure = find_structure(model)
+        _check_length(structure, self.settings.num_virtual_tokens, f"{self.name}.num_virtual_tokens")
+        return self._install(structure, self.encoder(structure), self.settings.num_virtual_tokens)
+
+    def restore(self, model: nn.Module, folder: Path) -> VirtualTuned:
+        structure = find_structure(model)
+        _, tensors = read_adapter(folder, self.kind)
+        saved = tensors.get(f"{PREFIX}{structure.trunk_name}.{MODULE}.{SAVED}")
+        if saved is None or saved.ndim != 2 or saved.shape[1] != structure.word_embeddings.embedding_dim:
+            raise BundleError(f"the virtual tokens in {folder} do not fit {type(model).__name__}")
+        tuned = self._install(structure, VirtualTokens(saved.float()), len(saved))
+        load_tensors(model, tensors, folder)
+        return tuned
+
+    def _install(self, structure: Structure, encoder: nn.Module, count: int) -> VirtualTuned:
+        structure.freeze_trunk()
+        trunk = structure.trunk
+        trunk.add_module(MODULE, encoder.to(structure.word_embeddings.weight.device))
+        table = structure.position_table()
+        start = None if table is None else 0 if table.padding_idx is None else table.padding_idx + 1
+        trunk.register_forward_pre_hook(partial(_put_in, count, start), with_kwargs=True)
+        trunk.register_forward_hook(partial(_take_out, count))
+        pooler = getattr(trunk, "pooler", None)
+        if isinstance(pooler, nn.Module):
+            pooler.register_forward_pre_hook(partial(_take_out_before, count))
+        settings = self.settings.model_dump(mode="json")
+        return VirtualTuned(structure, self.kind, settings, self.cannot_merge(), self.settings.head_ratio)
+
+
+def vocabulary_rows(structure: Structure, count: int) -> Tensor:
+    """Embeddings of randomly drawn words of the vocabulary, [N, E]."""
+    table = structure.word_embeddings.weight
+    ids = torch.randint(0, len(table), (count,))
+    return table.detach()[ids.to(table.device)].float().cpu()
+
+
+def _check_length(structure: Structure, count: int, setting: str) -> None:
+    table = structure.position_table()
+    limit = getattr(getattr(structure.model, "config", None), "max_position_embeddings", None)
+    if table is not None:
+        limit = table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
+    if limit is not None and count >= limit:
+        raise ConfigError(
+            f"setting {setting!r} is {count}, but {type(structure.model).__name__} has {limit} positions "
+            f"for virtual tokens and text together; give fewer"
+        )
+
+
+@cache
+def _argument_names(kind: type[nn.Module]) -> tuple[str, ...]:
+    parameters = list(inspect.signature(kind.forward).parameters.values())[1:]
+    return tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
+
+
+def _put_in(
+    count: int, start: int | None, trunk: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Before the trunk: embeddings, mask, positions and token types get N entries more, in front."""
+    given = {**dict(zip(_argument_names(trunk.__class__), args, strict=False)), **kwargs}
+    cache_ = given.get("past_key_values")
+    assert cache_ is None or cache_.get_seq_length() == 0, "virtual tokens do not support a filled cache"
+    text_BTE = given.pop("inputs_embeds", None)
+    ids_BT = given.pop("input_ids", None)
+    if text_BTE is None:
+        text_BTE = trunk.get_input_embeddings()(ids_BT)
+    rows, tokens = text_BTE.shape[:2]
+    virtual_NE = trunk.get_submodule(MODULE)().to(text_BTE.dtype)
+    mask_BT = given.get("attention_mask")
+    if mask_BT is None:
+        mask_BT = torch.ones(rows, tokens, dtype=torch.long, device=text_BTE.device)
+    given["input_ids"] = None
+    given["inputs_embeds"] = torch.cat([virtual_NE.expand(rows, -1, -1), text_BTE], 1)
+    given["attention_mask"] = torch.cat([mask_BT.new_ones(rows, count), mask_BT], 1)
+    given["position_ids"] = _positions(count, start, mask_BT, given.get("position_ids"))
+    if given.get("token_type_ids") is not None:
+        types_BT = given["token_type_ids"]
+        given["token_type_ids"] = torch.cat([types_BT.new_zeros(rows, count), types_BT], 1)
+    return (), given
+
+
+def _positions(count: int, start: int | None, mask_BT: Tensor, given_BT: Tensor | None) -> Tensor:
+    """Positions of virtual tokens and text; counted over the mask, so that padding shifts nothing."""
+    virtual_N = torch.arange(count, device=mask_BT.device)
+    text_BT = given_BT
+    if text_BT is None:
+        text_BT = (mask_BT.long().cumsum(1) - 1).clamp_min(0) + (start or 0)
+    if start is None:
+        text_BT = text_BT + count
+    else:
+        virtual_N = virtual_N + start
+    return torch.cat([virtual_N.expand(len(mask_BT), -1), text_BT.expand(len(mask_BT), -1)], 1)
+
+
+def _take_out(count: int, trunk: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+    """After the trunk: hidden states of the text alone."""
+    if isinstance(output, tuple):
+        return (output[0][:, count:], *output[1:])
+    output.last_hidden_state = output.last_hidden_state[:, count:]
+    if getattr(output, "hidden_states", None) is not None:
+        output.hidden_states = tuple(hidden[:, count:] for hidden in output.hidden_states)
+    return output
+
+
+def _take_out_before(count: int, pooler: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A pooler inside the trunk reads the text alone."""
+    return (args[0][:, count:], *args[1:])

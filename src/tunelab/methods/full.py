@@ -1,0 +1,27 @@
+"""Full fine-tuning: every parameter of the pretrained model moves.
+
+Paper: Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers for Language
+Understanding", 2019, arXiv:1810.04805, section 3.2 and appendix A.3.
+    θ ← θ − η · AdamW(∇_θ loss)           θ: all parameters, trunk and head
+Trains as many numbers as the model has.
+Learning rate: the paper searches 5e-5, 3e-5, 2e-5 for 110M and 340M parameters; smaller encoders take
+more, so the default is the paper's upper end.
+"""
+
+from torch import nn
+
+from tunelab.methods._selective import SelectiveMethod, SelectiveTuned
+
+__all__ = ["Full"]
+
+
+class Full(SelectiveMethod):
+    """Every parameter moves."""
+
+    name = "full"
+    summary = "every parameter of the model is trained"
+    paper = "Devlin et al., BERT, 2019, arXiv:1810.04805"
+    learning_rate = 5e-5
+
+    def attach(self, model: nn.Module) -> SelectiveTuned:
+        return SelectiveTuned(model, [name for name, _ in model.named_parameters()])

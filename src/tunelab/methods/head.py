@@ -1,0 +1,31 @@
+"""Head only: the trunk is frozen, and what lies above it (pooler, classifier) is trained.
+
+Paper: Peters et al., "To Tune or Not to Tune? Adapting Pretrained Representations to Diverse Tasks",
+2019, arXiv:1903.05987, section 3 (feature extraction).
+    logits = head(trunk(x))               only the head's parameters move
+Trains the head's parameters: D·D + D for a pooler, C·D + C for a classifier of C classes.
+Differs from the paper: the features are the last layer's, not a learnt mix of all layers.
+Learning rate: a new head on fixed features; 1e-3 is AdamW's usual default (Kingma and Ba 2015,
+arXiv:1412.6980, section 2).
+"""
+
+from torch import nn
+
+from tunelab.methods._selective import SelectiveMethod, SelectiveTuned
+from tunelab.methods.structure import find_structure
+
+__all__ = ["Head"]
+
+
+class Head(SelectiveMethod):
+    """Only the head moves."""
+
+    name = "head"
+    summary = "the pretrained trunk is frozen; only the head is trained"
+    paper = "Peters et al., To Tune or Not to Tune?, 2019, arXiv:1903.05987"
+    learning_rate = 1e-3
+
+    def attach(self, model: nn.Module) -> SelectiveTuned:
+        structure = find_structure(model)
+        depth = structure.depth + 1
+        return SelectiveTuned(model, structure.head_parameters(), depth, structure.quiet_modules(depth))

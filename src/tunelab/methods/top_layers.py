@@ -1,0 +1,48 @@
+"""Top layers only: the lowest layers and the embeddings are frozen, the top K layers move.
+
+Paper: Lee, Tang and Lin, "What Would Elsa Do? Freezing Layers During Transformer Fine-Tuning", 2019,
+arXiv:1911.03090, section 3 (a quarter of the layers is enough for about 90 % of the quality).
+    θ_l ← θ_l − η · AdamW(∇ loss)         for l > L − K; the others stay as pretrained
+Trains the top K of L layers, the final norm where there is one, and the head. With K = L only the
+embeddings stay frozen.
+Learning rate: as full fine-tuning (Devlin et al. 2019, arXiv:1810.04805, appendix A.3), a little more
+because fewer numbers move.
+"""
+
+from pydantic import Field
+from torch import nn
+
+from tunelab.config import Section
+from tunelab.errors import ConfigError
+from tunelab.methods._selective import SelectiveMethod, SelectiveTuned
+from tunelab.methods.structure import find_structure
+
+__all__ = ["TopLayers", "TopLayersSettings"]
+
+
+class TopLayersSettings(Section):
+    """Settings of top_layers."""
+
+    layers: int = Field(2, ge=1, le=1000, description="layers that move, counted from the top")
+
+
+class TopLayers(SelectiveMethod):
+    """The top K layers move."""
+
+    name = "top_layers"
+    summary = "only the top layers and the head are trained"
+    paper = "Lee et al., What Would Elsa Do?, 2019, arXiv:1911.03090"
+    Settings = TopLayersSettings
+    learning_rate = 1e-4
+    settings: TopLayersSettings
+
+    def attach(self, model: nn.Module) -> SelectiveTuned:
+        structure = find_structure(model)
+        if self.settings.layers > structure.depth:
+            raise ConfigError(
+                f"setting 'top_layers.layers' is {self.settings.layers}, but the model "
+                f"({type(model).__name__}) has {structure.depth} layers; give 1 to {structure.depth}"
+            )
+        lowest = structure.depth - self.settings.layers + 1
+        moving = [name for name, level in structure.levels().items() if level >= lowest]
+        return SelectiveTuned(model, moving, lowest, structure.quiet_modules(lowest))

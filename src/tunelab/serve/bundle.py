@@ -1,0 +1,177 @@
+"""The bundle: one folder with everything a trained specialist needs.
+
+    tunelab.json        task, labels, method, settings, base model with its fingerprint, versions
+    weights             a plain `transformers` model, or an adapter in PEFT's format (adapter_config.json,
+                        adapter_model.safetensors), as the method says
+    tokenizer files     with the length that was trained
+    README.md           a model card
+    base/               only in a self-contained bundle of an adapter: the pretrained model itself
+
+A bundle holds no code and no pickles.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tunelab import methods, tasks
+from tunelab.config import ModelConfig
+from tunelab.errors import BundleError, ModelError
+from tunelab.files import file_digest, folder_atomically, output_errors, write_json
+from tunelab.methods.base import Method, Tuned
+from tunelab.models import Located, fingerprint, load_model, load_tokenizer, locate
+from tunelab.provenance import versions
+from tunelab.serve.card import model_card
+from tunelab.tasks.base import Task
+
+__all__ = ["Opened", "add_base", "bundle_bytes", "open_bundle", "read_manifest", "write_bundle"]
+
+FORMAT = 1
+_BASE_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A bundle in memory, ready to predict or merge."""
+
+    folder: Path
+    manifest: Mapping[str, Any]
+    task: Task
+    method: Method
+    tuned: Tuned
+    tokenizer: Any
+    max_length: int
+
+
+def write_bundle(
+    folder: Path,
+    *,
+    tuned: Tuned,
+    method: Method,
+    task: Task,
+    tokenizer: Any,
+    base: Located,
+    model: ModelConfig,
+    scores: Mapping[str, float],
+    about: Mapping[str, Any],
+) -> None:
+    """Writes the bundle atomically: until everything is there, there is no folder of that name.
+
+    scores: the test scores for the model card; about: provenance for `tunelab.json`.
+    """
+    manifest = {
+        "format": FORMAT,
+        "task": task.as_dict(),
+        "method": method.name,
+        "settings": method.settings.model_dump(mode="json"),
+        "weights": method.weights,
+        "base": {
+            "name": base.name,
+            "folder": str(base.folder),
+            "revision": base.revision,
+            "fingerprint": fingerprint(base),
+        },
+        "model": model.model_dump(mode="json"),
+        "scores": dict(scores),
+        "versions": versions(),
+        **about,
+    }
+    with output_errors(folder), folder_atomically(folder) as work:
+        tuned.save(work)
+        tokenizer.model_max_length = model.max_length
+        tokenizer.save_pretrained(work)
+        (work / "README.md").write_text(model_card(manifest), encoding="utf-8")
+        manifest["sha256"] = {p.name: file_digest(p) for p in sorted(work.glob("*.safetensors"))}
+        write_json(work / "tunelab.json", manifest)
+
+
+def add_base(folder: Path) -> int:
+    """Puts the pretrained model into an adapter's bundle, so that it can be moved anywhere; returns the
+    bytes added (0 where the bundle already is a whole model)."""
+    manifest = read_manifest(folder)
+    target = folder / "base"
+    if manifest["weights"] == "transformers" or target.is_dir():
+        return 0
+    source = Path(manifest["base"]["folder"])
+    with output_errors(target), folder_atomically(target) as work:
+        for pattern in _BASE_FILES:
+            for path in source.glob(pattern):
+                shutil.copyfile(path, work / path.name)
+    return bundle_bytes(target)
+
+
+def bundle_bytes(folder: Path) -> int:
+    """Bytes of all files of a bundle."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """`tunelab.json` of a bundle.
+
+    Raises:
+        BundleError: no such folder, no bundle, damaged, or of a newer format.
+    """
+    if not folder.is_dir():
+        raise BundleError(f"bundle {folder} does not exist; give the folder that holds tunelab.json")
+    path = folder / "tunelab.json"
+    if not path.is_file():
+        inner = sorted(p.parent for p in folder.glob("*/tunelab.json"))
+        inner += sorted(p.parent for p in folder.glob("*/*/tunelab.json"))
+        hint = f"; there is one in {inner[0]}" if inner else ""
+        raise BundleError(f"{folder} is no bundle: tunelab.json is missing{hint}")
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BundleError(f"{path} is damaged: {error}") from None
+    if manifest.get("format") != FORMAT:
+        raise BundleError(
+            f"{path} has format {manifest.get('format')!r}, this version reads {FORMAT}; update tunelab"
+        )
+    return manifest
+
+
+def open_bundle(folder: Path, device: str = "cpu") -> Opened:
+    """The trained model, tokenizer and task from a bundle.
+
+    Raises:
+        BundleError: it is damaged, or its base model is not the one it was trained on.
+        ModelError: its base model cannot be found.
+    """
+    manifest = read_manifest(folder)
+    for name, expected in manifest.get("sha256", {}).items():
+        path = folder / name
+        if not path.is_file() or file_digest(path) != expected:
+            state = "is damaged (its checksum differs)" if path.is_file() else "is missing"
+            raise BundleError(f"{path} {state}; copy the bundle again or train it again")
+    method = methods.find(manifest["method"]).make(manifest["settings"])
+    task = tasks.find(manifest["task"]["task"]).from_dict(manifest["task"])
+    config = ModelConfig(**manifest["model"])
+    whole = manifest["weights"] == "transformers"
+    source = Located(str(folder), folder) if whole else _base(folder, manifest, config)
+    tokenizer, _ = load_tokenizer(Located(str(folder), folder), config)
+    model = load_model(
+        source, config, task.model_class, task.model_options(), tokenizer.pad_token_id, device
+    )
+    tuned = method.restore(model, folder)
+    tuned.model.to(device).eval()
+    return Opened(folder, manifest, task, method, tuned, tokenizer, config.max_length)
+
+
+def _base(folder: Path, manifest: Mapping[str, Any], config: ModelConfig) -> Located:
+    base = manifest["base"]
+    places = [folder / "base", Path(base["folder"])]
+    found = next((Located(base["name"], p) for p in places if (p / "config.json").is_file()), None)
+    if found is None:
+        try:
+            found = locate(config.model_copy(update={"name": base["name"]}))
+        except ModelError as error:
+            raise ModelError(f"the base model of {folder} is needed. {error}") from error
+    if fingerprint(found) != base["fingerprint"]:
+        raise BundleError(
+            f"{folder} was trained on another {base['name']}: the weights in {found.folder} differ. Put the "
+            f"right ones into {folder / 'base'}"
+        )
+    return found

@@ -1,0 +1,96 @@
+"""Answers from a bundle."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from tunelab.data.batch import Examples
+from tunelab.data.encode import encode
+from tunelab.errors import InputError
+from tunelab.files import folder_atomically, output_errors
+from tunelab.serve.bundle import Opened, open_bundle
+from tunelab.train.evaluate import predict_logits
+from tunelab.train.precision import choose
+
+__all__ = ["Specialist"]
+
+
+class Specialist:
+    """A trained model from a bundle.
+
+        specialist = tunelab.load("tunelab-out/reviews/winner")
+        specialist.predict(["It broke after a day."])         # ["negative"]
+        specialist.predict_proba(["It broke after a day."])   # a column for every label
+    """
+
+    def __init__(self, opened: Opened, device: str = "cpu") -> None:
+        self._opened = opened
+        self._device = device
+
+    @classmethod
+    def load(cls, folder: str | Path, device: str = "cpu") -> "Specialist":
+        """Opens a bundle; raises `BundleError` or `ModelError` where it cannot be."""
+        return cls(open_bundle(Path(folder), device), device)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Label names, in the order of the model's outputs."""
+        return tuple(self._opened.task.model_options()["id2label"].values())
+
+    @property
+    def method(self) -> str:
+        """How it was trained."""
+        return self._opened.method.name
+
+    def predict(self, texts: str | Sequence[str]) -> list[str]:
+        """The most probable label of each text."""
+        found: list[str] = self.predict_frame(texts)["prediction"].tolist()
+        return found
+
+    def predict_proba(self, texts: str | Sequence[str]) -> pd.DataFrame:
+        """Probabilities, one row a text and one column a label; rows sum to 1."""
+        frame = self.predict_frame(texts).drop(columns="prediction")
+        frame.columns = pd.Index(self.labels)
+        return frame
+
+    def predict_frame(self, texts: str | Sequence[str]) -> pd.DataFrame:
+        """`prediction` and the probability of every label, one row a text, in the order given."""
+        return self._opened.task.decode(self.logits(texts))
+
+    def logits(self, texts: str | Sequence[str]) -> np.ndarray:
+        """The model's raw outputs in float32, [N, C].
+
+        Raises:
+            InputError: no texts, or something that is no text.
+        """
+        rows = [texts] if isinstance(texts, str) else list(texts)
+        if not rows:
+            raise InputError("nothing to predict: the list of texts is empty")
+        wrong = next((i for i, t in enumerate(rows) if not isinstance(t, str)), None)
+        if wrong is not None:
+            raise InputError(f"text {wrong} is {type(rows[wrong]).__name__}, not a string: {rows[wrong]!r}")
+        opened = self._opened
+        tokens = encode(rows, opened.tokenizer, cache=False)
+        examples = Examples(
+            tokens,
+            np.zeros(len(rows), dtype=np.int64),
+            np.arange(len(rows)),
+            opened.max_length,
+            opened.tokenizer.pad_token_id,
+        )
+        return predict_logits(opened.tuned.model, examples, choose("float32", self._device))
+
+    def export(self, folder: str | Path) -> Path:
+        """Writes a plain `transformers` model (adapters merged) that `from_pretrained` loads anywhere.
+
+        Raises:
+            CannotMerge: the method is no change of weights; the message says why.
+        """
+        target = Path(folder)
+        model = self._opened.tuned.merge()
+        with output_errors(target), folder_atomically(target) as work:
+            model.save_pretrained(work)  # type: ignore[operator]
+            self._opened.tokenizer.save_pretrained(work)
+        return target

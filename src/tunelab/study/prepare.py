@@ -1,0 +1,121 @@
+"""From the user's files to what every run of a study shares: rows, findings, splits, tokens."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from tunelab import tasks
+from tunelab.config import DataConfig, LossConfig, ModelConfig
+from tunelab.data.batch import Examples
+from tunelab.data.check import Finding, check, drop_unusable, fix, stop_on_errors
+from tunelab.data.encode import Tokens, encode, facts
+from tunelab.data.read import read
+from tunelab.data.similar import near_groups
+from tunelab.data.split import Split, final_split, make_splits
+from tunelab.data.table import Table
+from tunelab.models import Located, fingerprint, load_tokenizer, locate
+from tunelab.tasks.base import Task
+
+__all__ = ["Prepared", "examine", "prepare"]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that the runs of a study share; it travels to the workers by pickle.
+
+    splits: one, or one a fold; refit: all rows but a validation slice, for the winner after folds.
+    digest: of texts and labels; model_digest: of the pretrained weights.
+    """
+
+    table: Table
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...]
+    splits: tuple[Split, ...]
+    refit: Split
+    tokens: Tokens
+    pad_id: int
+    base: Located
+    digest: str
+    model_digest: str
+
+    def split(self, fold: int) -> Split:
+        """The split of a fold; -1 is the final refit on all rows."""
+        return self.refit if fold < 0 else self.splits[fold]
+
+    def task(self, name: str, fold: int, loss: LossConfig) -> Task:
+        """The task fitted to this fold's training rows."""
+        labels = self.table.frame["label"]
+        train = labels.iloc[self.split(fold).train]
+        return tasks.find(name).fit(labels.tolist(), train.tolist(), loss)
+
+    def examples(self, rows: np.ndarray, task: Task, max_length: int) -> Examples:
+        """Rows ready for the loop."""
+        targets = task.targets(self.table.frame["label"].tolist())
+        return Examples(self.tokens, targets, rows, max_length, self.pad_id)
+
+
+def examine(
+    files: tuple[str, ...], task: str, data: DataConfig, model: ModelConfig | None
+) -> tuple[Table, list[Finding]]:
+    """Reads the files and lets the data doctor look, with the model's tokenizer where one is given."""
+    table = _read(files, task, data)
+    if model is None:
+        return table, check(table)
+    base = locate(model)
+    tokenizer, _ = load_tokenizer(base, model)
+    texts = table.frame["text"].tolist()
+    known = facts(texts, encode(texts, tokenizer), tokenizer, base.name)
+    return table, check(table, known, model.max_length)
+
+
+def _read(files: tuple[str, ...], task: str, data: DataConfig) -> Table:
+    chosen = {role: name for role in ("text", "label", "group") if (name := getattr(data, role)) is not None}
+    return read(files, tasks.find(task).columns, chosen)
+
+
+def prepare(files: tuple[str, ...], task: str, data: DataConfig, model: ModelConfig) -> Prepared:
+    """Reads, checks, mends, splits and encodes; no weights are opened.
+
+    Raises:
+        DataError: the files cannot be read, or the data doctor found errors.
+        ModelError: the model is not to be had.
+    """
+    base = locate(model)
+    table = _read(files, task, data)
+    tokenizer, told = load_tokenizer(base, model)
+    notes = [*table.notes, *told]
+    tokens = encode(table.frame["text"].tolist(), tokenizer)
+    known = facts(table.frame["text"].tolist(), tokens, tokenizer, base.name)
+    findings = check(table, known, model.max_length)
+    stop_on_errors(findings)
+    mended, dropped = fix(table) if data.fix else drop_unusable(table)
+    notes += dropped
+    if mended is not table:
+        table = mended
+        tokens = encode(table.frame["text"].tolist(), tokenizer)
+    groups = near_groups(table.frame["text"].tolist())
+    splits = make_splits(table, groups, data)
+    return Prepared(
+        table=table,
+        findings=tuple(findings),
+        notes=tuple([*notes, *splits[0].notes]),
+        splits=tuple(splits),
+        refit=final_split(table, groups, data),
+        tokens=tokens,
+        pad_id=int(tokenizer.pad_token_id),
+        base=base,
+        digest=_digest(table),
+        model_digest=fingerprint(base),
+    )
+
+
+def _digest(table: Table) -> str:
+    digest = hashlib.sha256()
+    for role in ("text", "label", "split"):
+        for value in table.frame[role]:
+            data = str(value).encode("utf-8", "surrogatepass")
+            digest.update(len(data).to_bytes(8, "little"))
+            digest.update(data)
+    return digest.hexdigest()
+

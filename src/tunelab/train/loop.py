@@ -1,0 +1,324 @@
+"""The training loop, the only one: every method and every task goes through it.
+
+    batch → forward → objective → backward → clip → optimizer → schedule → method.on_progress → record
+
+and evaluate, save and stop when due. It names no method and no task.
+
+The batch of a step is a pure function of (seed, step), the learning rate of (step); parameters,
+optimizer moments, random states and the method's progress are in the checkpoint. So a run that was
+killed and continued ends with the same bits as one that was not.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from tunelab.config import TrainConfig
+from tunelab.data.batch import Examples, epoch_batches
+from tunelab.errors import NotFiniteError, Stopped, TrainingError
+from tunelab.methods.base import Tuned
+from tunelab.train import checkpoint
+from tunelab.train.journal import Journal, Listener
+from tunelab.train.optimizer import adamw, clip, set_rate
+from tunelab.train.precision import Precision
+from tunelab.train.schedule import rate
+
+__all__ = ["Trained", "train"]
+
+Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+#: Scores on the validation rows now, and the name of the one that decides (higher is better).
+Judge = Callable[[], tuple[dict[str, float], str]]
+
+
+@dataclass
+class Trained:
+    """What came out of a training; the model itself is left in its best state.
+
+    best_step: the optimizer step after which validation was best; best: its scores.
+    seconds: of training alone; evaluation_seconds: of the validations.
+    """
+
+    steps: int = 0
+    total_steps: int = 0
+    best_step: int = -1
+    best: dict[str, float] = field(default_factory=dict)
+    deciding: str = ""
+    stale: int = 0  # evaluations since the best one
+    seconds: float = 0.0
+    evaluation_seconds: float = 0.0
+    micro_batch_size: int = 0
+    tokens: int = 0  # seen in training, without padding
+    padded_tokens: int = 0  # with padding
+    resumed_at: list[int] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def train(
+    tuned: Tuned,
+    objective: Objective,
+    examples: Examples,
+    judge: Judge,
+    config: TrainConfig,
+    *,
+    learning_rate: float,
+    seed: int,
+    folder: Path,
+    precision: Precision,
+    listener: Listener | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Trained:
+    """Trains `tuned` and leaves it in the state that was best on validation.
+
+    Goes on from the newest checkpoint in `folder`, if there is one. `stop` is asked after each step.
+
+    Raises:
+        NotFiniteError: the loss or its gradient became NaN or infinite.
+        TrainingError: memory is out even with one row at a time.
+        Stopped: `stop` said so; a checkpoint is on disk.
+    """
+    per_epoch = math.ceil(len(examples) / config.batch_size)
+    total = max(1, round(config.epochs * per_epoch))
+    due = _evaluation_steps(total, per_epoch, config.evaluations_per_epoch)
+
+    accelerator = Accelerator(
+        cpu=precision.device == "cpu", log_with=["tensorboard", *config.trackers], project_dir=folder
+    )
+    accelerator.init_trackers("tensorboard")
+    model = accelerator.prepare_model(tuned.model)
+    optimizer = adamw(tuned.param_groups(learning_rate, config.weight_decay))
+    journal = Journal(folder, accelerator, listener)
+    state = Trained(total_steps=total, micro_batch_size=config.micro_batch_size or config.batch_size)
+    best = _copy(tuned.state())
+
+    tuned.on_progress(0, total)
+    snapshot, notes = checkpoint.latest(folder / "checkpoints")
+    if snapshot is not None:
+        best = _restore(snapshot, tuned, optimizer, state)
+        tuned.on_progress(state.steps, total)
+        _load_progress(snapshot, tuned)
+        checkpoint.set_random_state(snapshot.tensors, snapshot.values["random"])
+        state.resumed_at.append(state.steps)
+    journal.resume(state.steps)
+    for note in notes:
+        journal.note(state.steps, note)
+
+    epoch, batches = -1, []
+    saved = time.monotonic()
+    while state.steps < total and not _stale(state, config):
+        began = time.monotonic()
+        if state.steps // per_epoch != epoch:
+            epoch = state.steps // per_epoch
+            batches = epoch_batches(examples.lengths, config.batch_size, seed, epoch)
+        share = rate(state.steps, total, config)
+        set_rate(optimizer, share)
+        tuned.model.train()
+        for module in tuned.frozen_modules():
+            module.eval()
+
+        loss = _accumulate(
+            model, accelerator, objective, examples, batches[state.steps % per_epoch], precision, state, journal
+        )
+        extra = tuned.extra_loss()
+        if extra is not None:
+            accelerator.backward(extra)
+            loss += float(extra.detach())
+        norm = clip(optimizer, config.max_grad_norm)
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise NotFiniteError(_not_finite(loss, norm, state.steps, total, learning_rate * share, precision))
+        optimizer.step()
+        state.steps += 1
+        tuned.on_progress(state.steps, total)
+        optimizer.zero_grad(set_to_none=True)
+        state.seconds += time.monotonic() - began
+        journal.step(state.steps, total, loss, share, norm)
+
+        if state.steps in due:
+            began = time.monotonic()
+            scores, deciding = judge()
+            state.evaluation_seconds += time.monotonic() - began
+            journal.evaluation(state.steps, total, scores)
+            if _better(scores, state.best, deciding):
+                state.best, state.best_step, state.deciding, state.stale = scores, state.steps, deciding, 0
+                best = _copy(tuned.state())
+            else:
+                state.stale += 1
+        stopping = stop()
+        if stopping or (
+            state.steps < total and time.monotonic() - saved >= config.checkpoint_seconds
+        ):
+            journal.flush()
+            checkpoint.save(folder / "checkpoints", _snapshot(tuned, optimizer, state, best))
+            saved = time.monotonic()
+        if stopping:
+            journal.close()
+            raise Stopped(f"stopped after step {state.steps} of {total}; the same command goes on from there")
+
+    if state.best_step >= 0:
+        tuned.load_state(best)
+    if state.steps < total:
+        journal.note(state.steps, f"stopped early: no better {state.deciding} in {state.stale} evaluations")
+    journal.close()
+    state.notes = journal.notes
+    return state
+
+
+def _evaluation_steps(total: int, per_epoch: int, times: int) -> set[int]:
+    """Steps after which validation is due: evenly within an epoch, and the last one."""
+    every = max(1.0, per_epoch / times)
+    count = math.floor(total / every)
+    return {round(every * i) for i in range(1, count + 1)} | {total}
+
+
+def _stale(state: Trained, config: TrainConfig) -> bool:
+    return config.patience > 0 and state.stale >= config.patience
+
+
+def _better(scores: Mapping[str, float], best: Mapping[str, float], deciding: str) -> bool:
+    """Higher deciding score; between equal ones the lower loss (small validation sets tie often)."""
+    if not best:
+        return True
+    if scores[deciding] != best[deciding]:
+        return scores[deciding] > best[deciding]
+    return scores.get("loss", 0.0) < best.get("loss", 0.0)
+
+
+def _accumulate(
+    model: Any,
+    accelerator: Accelerator,
+    objective: Objective,
+    examples: Examples,
+    rows: np.ndarray,
+    precision: Precision,
+    state: Trained,
+    journal: Journal,
+) -> float:
+    """Gradients of the mean loss over `rows`, in micro-batches; returns that mean loss.
+
+    Sums are accumulated and divided once by the whole step's count, so any split gives the same
+    gradient. When memory runs out the micro-batch is halved and the step begins again.
+    """
+    while True:
+        random = checkpoint.random_state()
+        try:
+            return _micro_batches(model, accelerator, objective, examples, rows, precision, state)
+        except (RuntimeError, MemoryError) as error:
+            if not _out_of_memory(error):
+                raise
+            if state.micro_batch_size == 1:
+                raise TrainingError(
+                    "memory is out even with one row at a time: give a smaller model.max_length or a smaller "
+                    "model, or use a method that trains fewer parameters (head, lora)"
+                ) from error
+        for parameter in model.parameters():
+            parameter.grad = None
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        checkpoint.set_random_state(*random)
+        before = state.micro_batch_size
+        state.micro_batch_size = max(1, min(before, len(rows)) // 2)
+        journal.note(
+            state.steps,
+            f"out of memory at step {state.steps + 1}: the micro-batch is {state.micro_batch_size} rows from here "
+            f"(was {before}); the batch of an optimizer step stays {len(rows)} rows",
+        )
+
+
+def _micro_batches(
+    model: Any,
+    accelerator: Accelerator,
+    objective: Objective,
+    examples: Examples,
+    rows: np.ndarray,
+    precision: Precision,
+    state: Trained,
+) -> float:
+    total, count = 0.0, 0.0
+    seen = padded = 0
+    for first in range(0, len(rows), state.micro_batch_size):
+        inputs, targets = examples.batch(rows[first : first + state.micro_batch_size], precision.device)
+        with precision():
+            logits = model(**inputs).logits
+        loss, weight = objective(logits, targets)
+        accelerator.backward(loss)
+        total += float(loss.detach())
+        count += float(weight)
+        seen += int(inputs["attention_mask"].sum())
+        padded += inputs["attention_mask"].numel()
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    torch._foreach_div_(gradients, count)
+    state.tokens += seen
+    state.padded_tokens += padded
+    return total / count
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    text = str(error)
+    return "can't allocate memory" in text or "not enough memory" in text
+
+
+def _not_finite(
+    loss: float, norm: float, step: int, total: int, learning_rate: float, precision: Precision
+) -> str:
+    what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient's norm is {norm}"
+    return (
+        f"{what} at step {step + 1} of {total} (learning rate {learning_rate:.3g}, {precision.name}). Likely causes, in "
+        "this order: the learning rate is too high (try a tenth: train.learning_rate); no warm-up "
+        "(train.warmup_ratio=0.1); clipping is off (train.max_grad_norm=1); bfloat16 overflows in this model "
+        "(train.precision=float32)"
+    )
+
+
+def _copy(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in state.items()}
+
+
+def _snapshot(
+    tuned: Tuned, optimizer: torch.optim.Optimizer, state: Trained, best: Mapping[str, Tensor]
+) -> checkpoint.Snapshot:
+    tensors = {f"state.{name}": tensor for name, tensor in tuned.state().items()}
+    tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
+    for index, moments in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": value for name, value in moments.items()}
+    progress = tuned.progress_state()
+    tensors |= {f"progress.{k}": v for k, v in progress.items() if isinstance(v, Tensor)}
+    random, values = checkpoint.random_state()
+    kept = {k: v for k, v in vars(state).items() if k not in {"notes"}}
+    plain = {k: v for k, v in progress.items() if not isinstance(v, Tensor)}
+    # One tensor may stand under two names ("state" and "best" share storage): safetensors wants copies.
+    copies = {name: tensor.detach().clone() for name, tensor in (tensors | random).items()}
+    return checkpoint.Snapshot(state.steps, copies, {"state": kept, "random": values, "progress": plain})
+
+
+def _restore(
+    snapshot: checkpoint.Snapshot, tuned: Tuned, optimizer: torch.optim.Optimizer, state: Trained
+) -> dict[str, Tensor]:
+    """Puts parameters, moments and counters back; returns the best state so far."""
+
+    def under(prefix: str) -> dict[str, Tensor]:
+        return {k.removeprefix(prefix): v for k, v in snapshot.tensors.items() if k.startswith(prefix)}
+
+    tuned.load_state(under("state."))
+    moments: dict[int, dict[str, Tensor]] = {}
+    for path, value in under("optimizer.").items():
+        index, name = path.split(".", 1)
+        moments.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+    for name, value in snapshot.values["state"].items():
+        setattr(state, name, value)
+    return under("best.")
+
+
+def _load_progress(snapshot: checkpoint.Snapshot, tuned: Tuned) -> None:
+    prefix = "progress."
+    tensors = {k.removeprefix(prefix): v for k, v in snapshot.tensors.items() if k.startswith(prefix)}
+    tuned.load_progress_state({**snapshot.values["progress"], **tensors})
