@@ -24,13 +24,17 @@ FLOAT32 = Precision("float32", "cpu", "test")
 def toy_examples(rows: int = 60, seed: int = 0) -> Examples:
     """`rows` texts of 4 to 12 tokens; the label is the first token modulo the number of classes."""
     random = np.random.default_rng(seed)
-    texts = [random.integers(3, VOCABULARY, size=random.integers(4, 13)).astype(np.int32) for _ in range(rows)]
+    texts = [
+        random.integers(3, VOCABULARY, size=random.integers(4, 13)).astype(np.int32) for _ in range(rows)
+    ]
     starts = np.concatenate([[0], np.cumsum([len(t) for t in texts])])
     targets = np.array([t[0] % CLASSES for t in texts], dtype=np.int64)
     return Examples(Tokens(np.concatenate(texts), starts, 0), targets, np.arange(rows), 12, PAD)
 
 
-def make_tuned(method: str = "full", settings: dict[str, Any] | None = None, seed: int = 0, **options: Any) -> Tuned:
+def make_tuned(
+    method: str = "full", settings: dict[str, Any] | None = None, seed: int = 0, **options: Any
+) -> Tuned:
     """A tiny BERT made ready by a method."""
     torch.manual_seed(seed)
     return methods.find(method).make(settings or {}).attach(make_model("bert", **options))

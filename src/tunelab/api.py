@@ -211,10 +211,14 @@ def _sections(tree: Mapping[str, Any], fields: set[str]) -> tuple[dict[str, Any]
             if isinstance(value, Mapping):
                 own[name] = dict(value)
             else:
-                problems.append(f"setting {name!r} is a method: give one of its settings, as in {name}.NAME=VALUE")
+                problems.append(
+                    f"setting {name!r} is a method: give one of its settings, as in {name}.NAME=VALUE"
+                )
         elif name in fields - {"files", "settings"}:
             if name in SECTIONS and not isinstance(value, Mapping):
-                problems.append(f"setting {name!r} is a section: give one of its settings, as in {name}.NAME=VALUE")
+                problems.append(
+                    f"setting {name!r} is a section: give one of its settings, as in {name}.NAME=VALUE"
+                )
             else:
                 values[name] = value
         else:
@@ -281,7 +285,7 @@ def predict_file(
         DataError: the file cannot be read. OutputError: the result cannot be written.
     """
     from tunelab.data.write import check_target, write_frame
-    from tunelab.serve.inputs import read_texts
+    from tunelab.data.inputs import read_texts
 
     target = Path(out)
     check_target(target)

@@ -26,7 +26,8 @@ FilesAndSettings = Annotated[
     list[str],
     typer.Argument(
         metavar="FILE... [SECTION.NAME=VALUE...]",
-        help="A file, a folder with train/valid/test files, or several files; then settings such as lora.rank=16",
+        help="A file, a folder with train/valid/test files, or several files; "
+        "then settings such as lora.rank=16",
         show_default=False,
     ),
 ]
@@ -39,7 +40,9 @@ LabelColumn = Annotated[str | None, typer.Option("--label", help="Column with th
 GroupColumn = Annotated[str | None, typer.Option("--group", help="Rows with the same value stay together")]
 Folds = Annotated[str | None, typer.Option(help="Cross-validation folds; 0: one split [default: auto]")]
 Rows = Annotated[int | None, typer.Option(help="Train on at most this many rows")]
-Out = Annotated[Path | None, typer.Option("--out", "-o", help="Folder for results [default: tunelab-out/NAME]")]
+Out = Annotated[
+    Path | None, typer.Option("--out", "-o", help="Folder for results [default: tunelab-out/NAME]")
+]
 Settings = Annotated[Path | None, typer.Option("--config", "-c", help="YAML file with settings")]
 Fix = Annotated[bool, typer.Option("--fix", help="Mend what the data doctor can mend safely")]
 Trust = Annotated[bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the model")]
@@ -60,7 +63,9 @@ def compare(
     text: TextColumn = None,
     label: LabelColumn = None,
     group: GroupColumn = None,
-    seeds: Annotated[int | None, typer.Option(help="Runs of each method [default: 3, or 1 with folds]")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="Runs of each method [default: 3, or 1 with folds]")
+    ] = None,
     folds: Folds = None,
     rows: Rows = None,
     out: Out = None,
@@ -106,17 +111,19 @@ def compare(
     screen = console()
     screen.print(results_table(study.rows, study.winner))
     screen.print(
-        f"★ {study.winner} was best on validation (the test rows chose nothing). Its model: "
-        f"[bold]{relative(study.bundle)}[/]"
+        f"★ {study.winner} was best on validation; the test rows chose nothing. "
+        f"Its model: [bold]{relative(study.bundle)}[/]",
+        soft_wrap=True,
     )
     screen.print(
-        f'Try it: tunelab predict {relative(study.bundle)} --text "..."', style="dim", markup=False, soft_wrap=True
+        f'Try it: tunelab predict {relative(study.bundle)} --text "..."',
+        style="dim",
+        markup=False,
+        soft_wrap=True,
     )
 
 
-@app.command(
-    epilog="Example: `tunelab run reviews.csv --method lora lora.rank=16 train.learning_rate=3e-4`"
-)
+@app.command(epilog="Example: `tunelab run reviews.csv --method lora lora.rank=16 train.learning_rate=3e-4`")
 def run(
     words: FilesAndSettings,
     method: Annotated[str, typer.Option("--method", help="How it is learnt: `tunelab methods`")] = "lora",

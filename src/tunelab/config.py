@@ -64,8 +64,15 @@ class ModelConfig(Section):
 
     name: str = Field("minilm", description="local folder, hub id, or packaged alias (`tunelab models`)")
     revision: str | None = Field(None, description="branch, tag or commit on the hub")
-    source: Literal["hub", "modelscope"] = Field("hub", description="where a name that is no folder is looked up")
-    max_length: int = Field(256, ge=8, le=131072, description="tokens of a text that are kept, specials included")
+    source: Literal["hub", "modelscope"] = Field(
+        "hub", description="where a name that is no folder is looked up"
+    )
+    max_length: int | None = Field(
+        None,
+        ge=8,
+        le=131072,
+        description="tokens of a text that are kept, specials included; None: 256, or all that the model knows",
+    )
     dropout: float | None = Field(None, ge=0, lt=1, description="hidden dropout; None keeps the model's own")
     attention_dropout: float | None = Field(None, ge=0, lt=1, description="None keeps the model's own")
     classifier_dropout: float | None = Field(None, ge=0, lt=1, description="None keeps the model's own")
@@ -91,8 +98,12 @@ class TrainConfig(Section):
 
     epochs: float = Field(3.0, gt=0, le=1000, description="passes over the training rows")
     batch_size: int = Field(32, ge=1, le=65536, description="rows per optimizer step")
-    micro_batch_size: int | None = Field(None, ge=1, description="rows per forward pass; None: the whole batch")
-    learning_rate: float | None = Field(None, gt=0, le=10, description="peak; None takes the method's own default")
+    micro_batch_size: int | None = Field(
+        None, ge=1, description="rows per forward pass; None: the whole batch"
+    )
+    learning_rate: float | None = Field(
+        None, gt=0, le=10, description="peak; None takes the method's own default"
+    )
     weight_decay: float = Field(0.01, ge=0, le=1, description="decoupled; not on biases and norms")
     schedule: Literal["linear", "cosine", "constant", "wsd"] = Field(
         "linear", description="learning rate after the warm-up; wsd: warm-up, stable, decay"
@@ -101,7 +112,9 @@ class TrainConfig(Section):
     decay_ratio: float = Field(0.2, gt=0, le=1, description="wsd: share of the steps in which the rate falls")
     max_grad_norm: float = Field(1.0, ge=0, description="gradient norm is clipped to this; 0: not clipped")
     evaluations_per_epoch: int = Field(1, ge=1, le=1000, description="validations per epoch")
-    patience: int = Field(0, ge=0, description="stop after this many evaluations without a better score; 0: never")
+    patience: int = Field(
+        0, ge=0, description="stop after this many evaluations without a better score; 0: never"
+    )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 products where the hardware gains from it, else float32"
     )
@@ -218,8 +231,11 @@ def load_settings_file(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise ConfigError(f"settings file {path} is not valid YAML: {error}") from None
     if not isinstance(tree, dict):
-        raise ConfigError(f"settings file {path} must hold names and values (train: {{epochs: 5}}), not a list")
-    return _numbers(tree)
+        raise ConfigError(
+            f"settings file {path} must hold names and values (train: {{epochs: 5}}), not a list"
+        )
+    found: dict[str, Any] = _numbers(tree)
+    return found
 
 
 def _numbers(tree: Any) -> Any:

@@ -42,8 +42,8 @@ def output_errors(where: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             free = shutil.disk_usage(_existing(where)).free / 1e6
             raise OutputError(
-                f"the disk is full: {where} cannot be written ({free:.0f} MB free). What was finished before is "
-                "kept; free some space, or give another folder with --out, and run the same command again"
+                f"the disk is full: {where} cannot be written ({free:.0f} MB free). What was finished before "
+                "is kept; free some space, or give another folder with --out, and run the same command again"
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR):
             raise OutputError(

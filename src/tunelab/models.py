@@ -21,7 +21,16 @@ from tunelab.config import ModelConfig
 from tunelab.errors import ModelError
 from tunelab.files import cache_folder, file_digest
 
-__all__ = ["PACKAGED", "Located", "Packaged", "fingerprint", "load_model", "load_tokenizer", "locate"]
+__all__ = [
+    "PACKAGED",
+    "Located",
+    "Packaged",
+    "fingerprint",
+    "load_model",
+    "load_tokenizer",
+    "locate",
+    "settle_length",
+]
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,9 @@ PACKAGED = {
         "all-MiniLM-L6-v2: English encoder, BERT, 6 layers, hidden 384, 22.7 M parameters, Apache-2.0",
     ),
 }
+
+#: Tokens of a text that are kept when nothing is said; a median review has 30, a long one 200.
+DEFAULT_LENGTH = 256
 
 _ALIASES = {"all-minilm-l6-v2": "minilm", "sentence-transformers/all-minilm-l6-v2": "minilm"}
 _HUB_ID = re.compile(r"^[\w.-]+(/[\w.-]+)?$")
@@ -154,9 +166,10 @@ def _unreachable(name: str) -> str:
     alias = close[0] if close else "minilm"
     meant = f"did you mean {alias!r}? " if close else ""
     return (
-        f"model {name!r} is not a local folder, not a packaged model, not cached, and the hub cannot be reached"
-        f"{offline}. {meant}Three things would work:\n"
-        f"  1. download it where there is a network and give its folder: --model /path/to/{name.split('/')[-1]}\n"
+        f"model {name!r} is not a local folder, not a packaged model, not cached, and the hub cannot be "
+        f"reached{offline}. {meant}Three things would work:\n"
+        f"  1. download it where there is a network and give its folder: --model /path/to/"
+        f"{name.split('/')[-1]}\n"
         f"  2. {mirror}\n"
         f"  3. use a packaged model, which needs no network: --model {alias} ({PACKAGED[alias].install})"
     )
@@ -187,7 +200,9 @@ def _check_files(found: Located, trust_remote_code: bool) -> None:
     except ValueError as error:
         raise ModelError(f"{folder / 'config.json'} is not valid JSON: {error}") from None
     if not any(folder.glob("*.safetensors")):
-        pickled = sorted(p.name for p in [*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.ckpt")])
+        pickled = sorted(
+            p.name for p in [*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.ckpt")]
+        )
         if pickled:
             raise ModelError(
                 f"{folder} has only pickled weights ({', '.join(pickled[:3])}), which can run code when opened. "
@@ -196,7 +211,9 @@ def _check_files(found: Located, trust_remote_code: bool) -> None:
             )
         raise ModelError(f"{folder} has no weights: model.safetensors is missing")
     if not config.get("model_type") and "auto_map" not in config:
-        raise ModelError(f"{folder / 'config.json'} names no model_type, so transformers cannot tell what it is")
+        raise ModelError(
+            f"{folder / 'config.json'} names no model_type, so transformers cannot tell what it is"
+        )
     if "auto_map" in config and not trust_remote_code and not _known_type(config):
         raise ModelError(
             f"model {found.name!r} comes with Python code of its own ({sorted(config['auto_map'])}). "
@@ -229,7 +246,9 @@ def load_tokenizer(found: Located, config: ModelConfig) -> tuple[Any, list[str]]
     if tokenizer.pad_token_id is None:
         substitute = tokenizer.eos_token or tokenizer.unk_token
         if substitute is None:
-            raise ModelError(f"the tokenizer of {found.name!r} has no padding, end or unknown token to pad with")
+            raise ModelError(
+                f"the tokenizer of {found.name!r} has no padding, end or unknown token to pad with"
+            )
         tokenizer.pad_token = substitute
         notes.append(f"the tokenizer has no padding token: {substitute!r} is used")
     return tokenizer, notes
@@ -281,7 +300,6 @@ def load_model(
             f"model {found.name!r} cannot be opened as {model_class}: {_first_line(error)}"
         ) from error
     model.config.pad_token_id = pad_token_id
-    _check_length(model, config, found.name)
     return model.to(device)
 
 
@@ -294,16 +312,29 @@ def _attention(config: ModelConfig, device: str) -> str | None:
     """
     if config.attention != "auto":
         return config.attention
-    return "eager" if device == "cpu" and config.max_length <= 256 else None
+    return "eager" if device == "cpu" and (config.max_length or 0) <= 256 else None
 
 
-def _check_length(model: Any, config: ModelConfig, name: str) -> None:
-    most = max_positions(model.config)
+def settle_length(found: Located, config: ModelConfig) -> ModelConfig:
+    """The configuration with a `max_length` that the model has positions for.
+
+    Raises:
+        ModelError: more tokens are asked for than the model knows.
+    """
+    import transformers
+
+    settings = transformers.AutoConfig.from_pretrained(
+        found.folder, trust_remote_code=config.trust_remote_code
+    )
+    most = max_positions(settings)
+    if config.max_length is None:
+        return config.model_copy(update={"max_length": min(DEFAULT_LENGTH, most or DEFAULT_LENGTH)})
     if most is not None and config.max_length > most:
         raise ModelError(
-            f"setting 'model.max_length' is {config.max_length}, but {name} knows {most} positions; "
+            f"setting 'model.max_length' is {config.max_length}, but {found.name} knows {most} positions; "
             f"give at most model.max_length={most}"
         )
+    return config
 
 
 def max_positions(settings: Any) -> int | None:
@@ -319,9 +350,21 @@ def max_positions(settings: Any) -> int | None:
 
 
 _DROPOUTS = {
-    "dropout": ("hidden_dropout_prob", "dropout", "resid_pdrop", "embd_pdrop", "embedding_dropout", "mlp_dropout"),
+    "dropout": (
+        "hidden_dropout_prob",
+        "dropout",
+        "resid_pdrop",
+        "embd_pdrop",
+        "embedding_dropout",
+        "mlp_dropout",
+    ),
     "attention_dropout": ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop"),
-    "classifier_dropout": ("classifier_dropout", "seq_classif_dropout", "summary_first_dropout", "cls_dropout"),
+    "classifier_dropout": (
+        "classifier_dropout",
+        "seq_classif_dropout",
+        "summary_first_dropout",
+        "cls_dropout",
+    ),
 }
 
 
@@ -340,7 +383,9 @@ def _set_dropout(settings: Any, config: ModelConfig, name: str) -> None:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Silences the loader's report of new and unused heads: expected here, and alarming to read."""
-    from transformers.utils import logging as theirs
+    import transformers
+
+    theirs: Any = transformers.utils.logging
 
     before = theirs.get_verbosity()
     bars = theirs.is_progress_bar_enabled()
@@ -375,5 +420,3 @@ def _remembered_digest(path: Path) -> str:
         memory.parent.mkdir(parents=True, exist_ok=True)
         memory.write_text(value)
     return value
-
-

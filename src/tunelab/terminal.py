@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape
@@ -47,10 +48,10 @@ def span(seconds: float) -> str:
     if math.isnan(seconds):
         return "–"
     if seconds < 60:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
     if seconds < 3600:
-        return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
-    return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:.0f} min"
+        return f"{int(seconds) // 60} min {int(seconds) % 60} s"
+    return f"{int(seconds) // 3600} h {int(seconds) % 3600 // 60} min"
 
 
 def findings_table(findings: Sequence[Any]) -> Group | Text:
@@ -61,7 +62,8 @@ def findings_table(findings: Sequence[Any]) -> Group | Text:
     for finding in findings:
         mark, style = _MARKS[finding.severity]
         parts.append(Text.assemble((f"{mark} {finding.severity:8}", style), " ", (finding.title, "bold")))
-        parts += [Text(f"             {example}", style="dim") for example in finding.examples[:3]]
+        for example in finding.examples[:3]:
+            parts.append(Text(f"             {example}", style="dim", no_wrap=True, overflow="ellipsis"))
         if finding.advice and finding.severity != "info":
             fixable = " (--fix does it)" if finding.fixable else ""
             parts.append(Text(f"           → {finding.advice}{fixable}"))
@@ -69,35 +71,37 @@ def findings_table(findings: Sequence[Any]) -> Group | Text:
 
 
 def results_table(rows: Sequence[Any], winner: str) -> Table:
-    """One line a method with its 95 % interval and what it cost."""
+    """One line a method with its 95 % interval and what it cost; fits 80 columns."""
     deciding = rows[0].deciding.replace("_", "-")
-    table = Table(title=None, header_style="bold", pad_edge=False)
-    table.add_column("method")
-    table.add_column(f"test {deciding}", justify="right")
-    table.add_column("95 % interval", justify="center")
-    for heading in ("± seeds", "validation", "trained", "share", "time a run", "memory", "on disk"):
-        table.add_column(heading, justify="right")
-    baseline = False
-    for row in rows:
-        if row.baseline and not baseline:
-            table.add_section()
-            baseline = True
-        name = f"★ {row.method}" if row.method == winner else f"  {row.method}"
-        failed = f" ({row.failed} failed)" if row.failed else ""
-        table.add_row(
-            name + failed,
-            f"{row.score:.4f}",
-            f"{row.low:.3f} – {row.high:.3f}",
-            "–" if math.isnan(row.spread) else f"{row.spread:.4f}",
-            f"{row.valid:.4f}",
-            "–" if row.baseline else f"{row.trained_parameters:,.0f}",
-            "–" if row.baseline else f"{100 * row.trained_share:.2f} %",
-            span(row.train_seconds),
-            size(row.peak_memory_bytes),
-            "–" if row.baseline else size(row.bundle_bytes),
-            style="bold" if row.method == winner else "dim" if row.baseline else None,
-        )
+    table = Table(
+        box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False, padding=(0, 1, 0, 0)
+    )
+    table.add_column("method", no_wrap=True)
+    table.add_column(f"{deciding} (95 % interval)", no_wrap=True)
+    for heading in ("± seeds", "trained", "one run", "memory", "size"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    sections = [[r for r in rows if not r.baseline], [r for r in rows if r.baseline]]
+    for section in filter(None, sections):
+        for row in section:
+            table.add_row(*_cells(row, winner), style="bold" if row.method == winner else None)
+        table.add_section()
     return table
+
+
+def _cells(row: Any, winner: str) -> list[str]:
+    """A row of the results table as text; a baseline has no seeds, parameters or size."""
+    mark = "★" if row.method == winner else " "
+    failed = f" ({row.failed} failed)" if row.failed else ""
+    share = 100 * row.trained_share
+    return [
+        f"{mark} {row.method}{failed}",
+        f"{row.score:.4f} ({row.low:.3f} – {row.high:.3f})",
+        "–" if math.isnan(row.spread) else f"{row.spread:.3f}",
+        "–" if row.baseline else f"{share:.3g} %",
+        span(row.train_seconds),
+        size(row.peak_memory_bytes),
+        "–" if row.baseline else size(row.bundle_bytes),
+    ]
 
 
 class StudyView:
@@ -156,7 +160,9 @@ class StudyView:
 
     def _on_planned(self, name: str, values: Mapping[str, Any]) -> None:
         self._runs = values["runs"]
-        self._total = self._progress.add_task("[bold]study", total=float(self._runs), note=f"0/{self._runs} runs")
+        self._total = self._progress.add_task(
+            "[bold]study", total=float(self._runs), note=f"0/{self._runs} runs"
+        )
 
     def _on_step(self, name: str, values: Mapping[str, Any]) -> None:
         self._move(name, values["step"] / values["total"], f"loss {values['loss']:.3f}")
@@ -187,7 +193,8 @@ class StudyView:
 
     def _on_refit(self, name: str, values: Mapping[str, Any]) -> None:
         self._out.print(
-            f"Best on validation: [bold]{values['method']}[/]; training it once more on {values['rows']:,} rows."
+            f"Best on validation: [bold]{values['method']}[/]; "
+            f"training it once more on {values['rows']:,} rows."
         )
 
     def _move(self, name: str, share: float, note: str) -> None:

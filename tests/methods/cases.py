@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from models_zoo import make_batch, make_model
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from models_zoo import make_batch, make_model
 from tunelab.methods import METHODS, Method
 from tunelab.methods.base import Tuned
 
@@ -72,9 +72,7 @@ CASES = [
         "lora-everywhere",
         settings={**_LOW, "targets": "all_linear"},
         method="lora",
-        **_low_rank(
-            4 * R * (D + D) + 2 * R * (D + F), 2 * R * (D + D) + 2 * R * (D + G) + 3 * R * (D + F)
-        ),
+        **_low_rank(4 * R * (D + D) + 2 * R * (D + F), 2 * R * (D + D) + 2 * R * (D + G) + 3 * R * (D + F)),
     ),
     Case("dora", settings=_LOW, **_low_rank(2 * (R * 2 * D + D), R * 2 * D + D + R * (D + G) + G)),
     Case("rslora", settings=_LOW, **_low_rank(2 * R * (D + D), R * (D + D) + R * (D + G))),
@@ -174,7 +172,9 @@ def snapshot(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def plain_name(name: str) -> str:
     """A parameter's name in the pretrained model, from its name inside PEFT's wrappers."""
-    return name.removeprefix("base_model.model.").replace(".base_layer.", ".").replace(".original_module.", ".")
+    return (
+        name.removeprefix("base_model.model.").replace(".base_layer.", ".").replace(".original_module.", ".")
+    )
 
 
 def base_tensors(model: nn.Module) -> dict[str, Tensor]:

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 from cases import CASES, Case, attach, base_tensors, inputs, logits, optimizer_of, snapshot, train
-from models_zoo import make_batch, make_model
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from models_zoo import make_batch, make_model
 from tunelab.errors import CannotMerge, ConfigError
 from tunelab.methods import METHODS, find
 from tunelab.methods.base import Tuned
@@ -35,8 +35,10 @@ def test_table_has_every_method() -> None:
 def test_describes_itself(case: Case) -> None:
     kind = case.kind
     module = sys.modules[kind.__module__]
-    assert kind.summary and "arXiv:" in kind.paper
-    assert "Learning rate:" in (module.__doc__ or "") and "Trains" in (module.__doc__ or "")
+    assert kind.summary
+    assert "arXiv:" in kind.paper
+    assert "Learning rate:" in (module.__doc__ or "")
+    assert "Trains" in (module.__doc__ or "")
     assert all(f.description for f in kind.Settings.model_fields.values())
 
 
@@ -103,7 +105,8 @@ def test_finite_in_bfloat16(case: Case, architecture: str) -> None:
     cross_entropy(out.float(), batch["labels"]).backward()
     assert out.isfinite().all()
     gradients = [p.grad for p in tuned.model.parameters() if p.grad is not None]
-    assert gradients and all(g.isfinite().all() for g in gradients)
+    assert gradients
+    assert all(g.isfinite().all() for g in gradients)
 
 
 @both
@@ -130,7 +133,9 @@ def test_micro_batches_give_the_same_gradient(case: Case, architecture: str) -> 
         tuned.on_progress(0, 4)
         for first in range(0, 4, rows_at_once):
             part = {name: tensor[first : first + rows_at_once] for name, tensor in batch.items()}
-            longest = int(part["attention_mask"].sum(1).max())  # each micro-batch is padded to its own longest
+            longest = int(
+                part["attention_mask"].sum(1).max()
+            )  # each micro-batch is padded to its own longest
             out = tuned.model(**{name: t[:, :longest] for name, t in inputs(part).items()}).logits
             cross_entropy(out, part["labels"], reduction="sum").backward()
         return {n: p.grad / 4 for n, p in tuned.model.named_parameters() if p.grad is not None}
@@ -161,8 +166,13 @@ def test_goes_on_from_a_checkpoint_bitwise(case: Case, architecture: str) -> Non
     optimizer = optimizer_of(case, tuned)
     train(case, tuned, 2, total=6, optimizer=optimizer)
     state, moments = snapshot(tuned.state()), optimizer.state_dict()
-    progress = {n: v.clone() if isinstance(v, Tensor) else json.dumps(v) for n, v in tuned.progress_state().items()}
-    moments = {"state": {k: snapshot(v) for k, v in moments["state"].items()}, "param_groups": moments["param_groups"]}
+    progress = {
+        n: v.clone() if isinstance(v, Tensor) else json.dumps(v) for n, v in tuned.progress_state().items()
+    }
+    moments = {
+        "state": {k: snapshot(v) for k, v in moments["state"].items()},
+        "param_groups": moments["param_groups"],
+    }
     train(case, tuned, 4, total=6, done=2, optimizer=optimizer)
 
     resumed = attach(case, architecture, seed=99)
@@ -171,7 +181,9 @@ def test_goes_on_from_a_checkpoint_bitwise(case: Case, architecture: str) -> Non
     resumed.load_state(state)
     optimizer.load_state_dict(moments)
     resumed.on_progress(2, 6)
-    resumed.load_progress_state({n: v if isinstance(v, Tensor) else json.loads(v) for n, v in progress.items()})
+    resumed.load_progress_state(
+        {n: v if isinstance(v, Tensor) else json.loads(v) for n, v in progress.items()}
+    )
     train(case, resumed, 4, total=6, done=2, optimizer=optimizer)
     for name, tensor in tuned.state().items():
         assert torch.equal(tensor, resumed.state()[name]), name
@@ -261,7 +273,8 @@ def test_writes_the_files_it_says(case: Case, architecture: str, saved: Path) ->
         assert names == {"adapter_config.json", "adapter_model.safetensors"}
         folder = saved / f"{case.name}-{architecture}"
         config = json.loads((folder / "adapter_config.json").read_text())
-        assert config["peft_type"] and config["task_type"] == "SEQ_CLS"
+        assert config["peft_type"]
+        assert config["task_type"] == "SEQ_CLS"
         tensors = load_file(folder / "adapter_model.safetensors")
         assert all(name.startswith("base_model.model.") for name in tensors)
 

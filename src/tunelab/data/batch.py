@@ -45,7 +45,9 @@ def sorted_batches(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
     return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
 
 
-def collate(tokens: Tokens, rows: Sequence[int] | np.ndarray, max_length: int, pad_id: int) -> dict[str, Tensor]:
+def collate(
+    tokens: Tokens, rows: Sequence[int] | np.ndarray, max_length: int, pad_id: int
+) -> dict[str, Tensor]:
     """`input_ids` and `attention_mask`, [B, T] int64, right-padded to the longest row."""
     texts = [tokens.row(int(i), max_length) for i in rows]
     width = max(1, max(len(t) for t in texts))

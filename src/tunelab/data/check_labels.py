@@ -73,7 +73,8 @@ def _too_few(p: Patient) -> list[Finding]:
                 p.table,
                 "one-class",
                 "error",
-                f"All {rows_of(number)} have the same label, {p.classes[0]!r}: there is nothing to tell apart.",
+                f"All {rows_of(number)} have the same label, {p.classes[0]!r}: there is nothing to tell "
+                "apart.",
                 np.flatnonzero(p.usable),
                 f"Add rows of at least one other class, or name another label column with --label "
                 f"(labels were read from {p.table.columns.get('label', 'label')!r}).",
@@ -94,10 +95,12 @@ def _no_classes(p: Patient) -> Finding | None:
             p.table,
             "labels-are-numbers",
             "error",
-            f"The labels in {column!r} are numbers on a scale ({kinds:,} different values in {rows_of(number)}): "
+            f"The labels in {column!r} are numbers on a scale ({kinds:,} different values in "
+            f"{rows_of(number)}): "
             "predicting them is regression, not classification.",
             rows,
-            "Turn the numbers into classes (for example low, middle, high), or name another column with --label.",
+            "Turn the numbers into classes (for example low, middle, high), or name another column with "
+            "--label.",
             examples=shown,
         )
     if number >= _FEW_IN_ALL and kinds > 0.5 * number:
@@ -105,7 +108,8 @@ def _no_classes(p: Patient) -> Finding | None:
             p.table,
             "labels-are-unique",
             "error",
-            f"{kinds:,} different labels in {rows_of(number)}: column {column!r} looks like an identifier or a "
+            f"{kinds:,} different labels in {rows_of(number)}: column {column!r} looks like an "
+            "identifier or a "
             "text, not like classes.",
             rows,
             "Name the column that holds the classes with --label.",
@@ -187,7 +191,8 @@ def _missing_words(p: Patient) -> list[Finding]:
             f"{rows_of(len(rows))} {'has' if len(rows) == 1 else 'have'} the label {listing(words)}, which "
             "usually means that the label is missing; it is learnt as a class.",
             rows,
-            "Empty these cells if the label is missing (such rows are left out), or give the class a clearer name.",
+            "Empty these cells if the label is missing (such rows are left out), or give the class a "
+            "clearer name.",
         )
     ]
 
@@ -228,7 +233,8 @@ def _imbalance(p: Patient) -> list[Finding]:
             f"The classes are uneven: {p.classes[large]!r} has {p.counts[large]:,} rows ({percent(share)}), "
             f"{p.classes[small]!r} has {p.counts[small]:,} ({ratio:.1f} times fewer).",
             p.of_class(large),
-            "Methods are compared by macro-F1, in which every class counts alike; accuracy alone would reward "
+            "Methods are compared by macro-F1, in which every class counts alike; accuracy alone would "
+            "reward "
             "always answering the largest class. loss.class_weights=balanced may help the small classes.",
             examples=(),
         )
@@ -249,8 +255,10 @@ def _over_splits(p: Patient) -> list[Finding]:
                     p.table,
                     f"label-only-in-{part}",
                     "error" if part == "test" else "warning",
-                    f"{rows_of(len(rows))} of the {part} part {'has a label' if len(rows) == 1 else 'have labels'} "
-                    f"that never occur{'s' if len(rows) == 1 else ''} in the training part: {listing(unseen)}.",
+                    f"{rows_of(len(rows))} of the {part} part "
+                    f"{'has a label' if len(rows) == 1 else 'have labels'} "
+                    f"that never occur{'s' if len(rows) == 1 else ''} in the training part: "
+                    f"{listing(unseen)}.",
                     rows,
                     "Check the spelling of the labels, add such rows to the training file, or remove these.",
                     show=lambda row: f"{p.labels[row]!r}: {p.texts[row]}",
@@ -264,10 +272,12 @@ def _over_splits(p: Patient) -> list[Finding]:
                 p.table,
                 "label-not-in-test",
                 "warning",
-                f"{len(untested)} of {len(p.classes)} classes do not occur in the test part and cannot be judged: "
+                f"{len(untested)} of {len(p.classes)} classes do not occur in the test part and cannot "
+                "be judged: "
                 f"{listing(untested)}.",
                 rows,
-                "Add rows of these classes to the test file, or let tunelab divide the rows (one file without split).",
+                "Add rows of these classes to the test file, or let tunelab divide the rows (one file "
+                "without split).",
                 examples=(),
             )
         )

@@ -8,7 +8,17 @@ import numpy as np
 
 from tunelab.data.table import Table
 
-__all__ = ["Finding", "Patient", "Severity", "TokenFacts", "excerpt", "found", "listing", "percent", "rows_of"]
+__all__ = [
+    "Finding",
+    "Patient",
+    "Severity",
+    "TokenFacts",
+    "excerpt",
+    "found",
+    "listing",
+    "percent",
+    "rows_of",
+]
 
 Severity = Literal["error", "warning", "info"]
 
@@ -39,7 +49,9 @@ class Finding:
 
     def as_dict(self) -> dict[str, Any]:
         """Only numbers, strings, lists: ready for JSON."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        return {
+            key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()
+        }
 
 
 @dataclass(frozen=True)
@@ -116,7 +128,15 @@ def found(
         examples = [f"{table.where(row)}: {excerpt(view(row))}" for row in positions[:_EXAMPLES]]
     number = len(rows) if count is None else count
     return Finding(
-        code, severity, title, number, number / max(len(table), 1), positions, tuple(examples), advice, fixable
+        code,
+        severity,
+        title,
+        number,
+        number / max(len(table), 1),
+        positions,
+        tuple(examples),
+        advice,
+        fixable,
     )
 
 

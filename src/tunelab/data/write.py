@@ -16,7 +16,9 @@ _FORMATS = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".xlsx")
 def check_target(path: Path) -> None:
     """Raises `OutputError` for a format that cannot be written or a place that cannot be written to."""
     if path.suffix.lower() not in _FORMATS:
-        raise OutputError(f"cannot write {path}: unknown ending {path.suffix!r}; {did_you_mean(path.suffix, _FORMATS)}")
+        raise OutputError(
+            f"cannot write {path}: unknown ending {path.suffix!r}; {did_you_mean(path.suffix, _FORMATS)}"
+        )
     if path.is_dir():
         raise OutputError(f"cannot write {path}: it is a folder; give a file name")
     with output_errors(path):

@@ -22,5 +22,6 @@ def check_disk(folder: Path, model_bytes: int, workers: int) -> None:
     if free < needed:
         raise OutputError(
             f"the disk of {folder} has {free / 1e9:.1f} GB free, but training this model may need "
-            f"{needed / 1e9:.1f} GB for checkpoints and bundles. Free some space, or give another folder with --out"
+            f"{needed / 1e9:.1f} GB for checkpoints and bundles. "
+            "Free some space, or give another folder with --out"
         )

@@ -7,7 +7,9 @@ import numpy as np
 __all__ = ["bootstrap_interval", "score_of"]
 
 
-def score_of(name: str, predicted_N: np.ndarray, targets_N: np.ndarray, weights_N: np.ndarray | None = None) -> float:
+def score_of(
+    name: str, predicted_N: np.ndarray, targets_N: np.ndarray, weights_N: np.ndarray | None = None
+) -> float:
     """A score from predicted classes alone ("accuracy" or "macro_f1"), items weighted.
 
     The same number as `tunelab.measure.metrics.classification_scores` gives for weights of one.

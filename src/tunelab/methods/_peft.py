@@ -119,11 +119,11 @@ class PeftMethod(Method):
         config = PeftConfig.from_pretrained(str(folder))
         config.inference_mode = False
         config.task_type = None  # PEFT's plain wrapper: it hands every argument on unchanged
-        with known_warnings():
-            wrapped = get_peft_model(model, config)
         try:
+            with known_warnings():
+                wrapped = get_peft_model(model, config)
             result: Any = set_peft_model_state_dict(wrapped, tensors)
-        except RuntimeError as error:
+        except (KeyError, RuntimeError, ValueError) as error:
             raise BundleError(f"{folder} does not fit {type(model).__name__}: {error}") from None
         trained = {n for n, p in wrapped.named_parameters() if p.requires_grad}
         missing = sorted(trained.intersection(result.missing_keys))

@@ -11,6 +11,7 @@ arXiv:1412.6980, section 2).
 
 from torch import nn
 
+from tunelab.errors import ConfigError
 from tunelab.methods._selective import SelectiveMethod, SelectiveTuned
 from tunelab.methods.structure import find_structure
 
@@ -27,5 +28,10 @@ class Head(SelectiveMethod):
 
     def attach(self, model: nn.Module) -> SelectiveTuned:
         structure = find_structure(model)
+        if not structure.head_parameters():
+            raise ConfigError(
+                f"{type(model).__name__} has no task head, so method head has nothing to train; "
+                "use lora, or top_layers"
+            )
         depth = structure.depth + 1
         return SelectiveTuned(model, structure.head_parameters(), depth, structure.quiet_modules(depth))

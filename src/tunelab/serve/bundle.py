@@ -152,11 +152,10 @@ def open_bundle(folder: Path, device: str = "cpu") -> Opened:
     whole = manifest["weights"] == "transformers"
     source = Located(str(folder), folder) if whole else _base(folder, manifest, config)
     tokenizer, _ = load_tokenizer(Located(str(folder), folder), config)
-    model = load_model(
-        source, config, task.model_class, task.model_options(), tokenizer.pad_token_id, device
-    )
+    model = load_model(source, config, task.model_class, task.model_options(), tokenizer.pad_token_id, device)
     tuned = method.restore(model, folder)
     tuned.model.to(device).eval()
+    assert config.max_length is not None, "settled before training"
     return Opened(folder, manifest, task, method, tuned, tokenizer, config.max_length)
 
 

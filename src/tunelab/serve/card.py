@@ -79,7 +79,9 @@ Without tunelab:
 from peft import PeftModel
 from transformers import AutoModelForSequenceClassification
 
-base = AutoModelForSequenceClassification.from_pretrained("{manifest["base"]["name"]}", num_labels={count})
+base = AutoModelForSequenceClassification.from_pretrained(
+    "{manifest["base"]["name"]}", num_labels={count}
+)
 model = PeftModel.from_pretrained(base, "path/to/this/folder")
 ```
 """

@@ -20,9 +20,9 @@ __all__ = ["Specialist"]
 class Specialist:
     """A trained model from a bundle.
 
-        specialist = tunelab.load("tunelab-out/reviews/winner")
-        specialist.predict(["It broke after a day."])         # ["negative"]
-        specialist.predict_proba(["It broke after a day."])   # a column for every label
+    specialist = tunelab.load("tunelab-out/reviews/winner")
+    specialist.predict(["It broke after a day."])         # ["negative"]
+    specialist.predict_proba(["It broke after a day."])   # a column for every label
     """
 
     def __init__(self, opened: Opened, device: str = "cpu") -> None:

@@ -76,9 +76,7 @@ def run_baseline(
     return record
 
 
-_Fit = Callable[
-    [RunConfig, Prepared, Task, np.ndarray, str], tuple[np.ndarray, np.ndarray, dict[str, Any]]
-]
+_Fit = Callable[[RunConfig, Prepared, Task, np.ndarray, str], tuple[np.ndarray, np.ndarray, dict[str, Any]]]
 
 
 def _majority(
@@ -118,9 +116,9 @@ def _embeddings(
     split = prepared.split(config.fold)
     rows = np.concatenate([split.train, split.valid, split.test])
     model = load_model(
-        prepared.base, config.model, task.model_class, task.model_options(), prepared.pad_id, device
+        prepared.base, prepared.model, task.model_class, task.model_options(), prepared.pad_id, device
     )
-    found = _mean_hidden(model.base_model, prepared.examples(rows, task, config.model.max_length), device)
+    found = _mean_hidden(model.base_model, prepared.examples(rows, task), device)
     ends = np.cumsum([len(split.train), len(split.valid)])
     train, valid, test = np.split(found, ends)
     return _logistic(train, valid, test, targets, split, task, {"features": train.shape[1]})

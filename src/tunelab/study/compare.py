@@ -93,8 +93,13 @@ def compare(
         pool.warm_up()
         prepared = prepare(config.files, config.task, config.data, config.model)
         check_disk(root, _model_bytes(prepared), workers)
-        notes = [*prepared.notes, *(f"settings of {n} are unused: it is not compared" for n in sorted(unused))]
-        listener("", "prepared", {"prepared": prepared, "notes": notes, "workers": workers, "threads": threads})
+        notes = [
+            *prepared.notes,
+            *(f"settings of {n} are unused: it is not compared" for n in sorted(unused)),
+        ]
+        listener(
+            "", "prepared", {"prepared": prepared, "notes": notes, "workers": workers, "threads": threads}
+        )
         with output_errors(root):
             _write_study(root, config, prepared)
         folds = len(prepared.splits)
@@ -123,7 +128,11 @@ def compare(
 
 
 def run_single(
-    config: RunConfig, root: Path, device: str = "cpu", listener: Listener = lambda *_: None, fresh: bool = False
+    config: RunConfig,
+    root: Path,
+    device: str = "cpu",
+    listener: Listener = lambda *_: None,
+    fresh: bool = False,
 ) -> tuple[Path, dict[str, Any]]:
     """One run in `root`; returns its folder and record. With folds, fold `config.fold` is the test.
 
@@ -141,7 +150,9 @@ def run_single(
         if config.fold >= len(prepared.splits):
             raise TrainingError(f"there is no fold {config.fold}: this study has {len(prepared.splits)}")
         notes = list(prepared.notes)
-        listener("", "prepared", {"prepared": prepared, "notes": notes, "workers": 1, "threads": pool.threads})
+        listener(
+            "", "prepared", {"prepared": prepared, "notes": notes, "workers": 1, "threads": pool.threads}
+        )
         plan = _Plan(config, run_folder(root / "runs", config, prepared))
         if fresh and plan.folder.exists():
             shutil.rmtree(plan.folder)
@@ -205,7 +216,7 @@ def _execute(
 ) -> dict[str, str]:
     """Does what is not done yet, verifying each run's bundle in a fresh process; returns failures."""
     failures: dict[str, str] = {}
-    jobs: deque[Job] = deque(extra)
+    jobs: deque[Job] = deque(job for job in extra if not (job.arguments[3] / "result.json").is_file())
     by_name = {plan.name: plan for plan in plans}
     for plan in plans:
         status = _status(plan.folder)
@@ -235,7 +246,7 @@ def _execute(
 
 
 def _verification(plan: _Plan, prepared: Prepared, device: str) -> Job:
-    return Job(plan.name, verify_run, (plan.folder, prepared, plan.config.model.max_length, device))
+    return Job(plan.name, verify_run, (plan.folder, prepared, device))
 
 
 def _status(folder: Path) -> str:
@@ -273,7 +284,12 @@ def _all_failed(failures: Mapping[str, str]) -> str:
 
 
 def _table(
-    root: Path, done: Sequence[_Plan], extra: Sequence[Job], seeds: int, folds: int, failures: Mapping[str, str]
+    root: Path,
+    done: Sequence[_Plan],
+    extra: Sequence[Job],
+    seeds: int,
+    folds: int,
+    failures: Mapping[str, str],
 ) -> list[Row]:
     folders = [plan.folder for plan in done]
     folders += [root / "runs" / job.name for job in extra if job.name not in failures]
@@ -307,7 +323,9 @@ def _hand_over(
         listener("", "refit", {"method": winner, "rows": len(prepared.refit.train)})
         failures = _execute(pool, [plan], [], prepared, device, listener)
         if failures:
-            raise TrainingError(f"the winner {winner} could not be refitted on all rows: {failures[plan.name]}")
+            raise TrainingError(
+                f"the winner {winner} could not be refitted on all rows: {failures[plan.name]}"
+            )
     target = root / "winner"
     with output_errors(target):
         with folder_atomically(target) as work:

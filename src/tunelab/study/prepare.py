@@ -8,13 +8,13 @@ import numpy as np
 from tunelab import tasks
 from tunelab.config import DataConfig, LossConfig, ModelConfig
 from tunelab.data.batch import Examples
-from tunelab.data.check import Finding, check, drop_unusable, fix, stop_on_errors
+from tunelab.data.check import NEAR_CHARACTERS, Finding, check, drop_unusable, fix, stop_on_errors
 from tunelab.data.encode import Tokens, encode, facts
 from tunelab.data.read import read
-from tunelab.data.similar import near_groups
+from tunelab.data.similar import duplicate_groups, near_groups
 from tunelab.data.split import Split, final_split, make_splits
 from tunelab.data.table import Table
-from tunelab.models import Located, fingerprint, load_tokenizer, locate
+from tunelab.models import Located, fingerprint, load_tokenizer, locate, settle_length
 from tunelab.tasks.base import Task
 
 __all__ = ["Prepared", "examine", "prepare"]
@@ -25,7 +25,8 @@ class Prepared:
     """All that the runs of a study share; it travels to the workers by pickle.
 
     splits: one, or one a fold; refit: all rows but a validation slice, for the winner after folds.
-    digest: of texts and labels; model_digest: of the pretrained weights.
+    model: its settings, with the length settled; digest: of texts and labels; model_digest: of the
+    pretrained weights.
     """
 
     table: Table
@@ -36,6 +37,7 @@ class Prepared:
     tokens: Tokens
     pad_id: int
     base: Located
+    model: ModelConfig
     digest: str
     model_digest: str
 
@@ -49,10 +51,11 @@ class Prepared:
         train = labels.iloc[self.split(fold).train]
         return tasks.find(name).fit(labels.tolist(), train.tolist(), loss)
 
-    def examples(self, rows: np.ndarray, task: Task, max_length: int) -> Examples:
+    def examples(self, rows: np.ndarray, task: Task) -> Examples:
         """Rows ready for the loop."""
         targets = task.targets(self.table.frame["label"].tolist())
-        return Examples(self.tokens, targets, rows, max_length, self.pad_id)
+        assert self.model.max_length is not None, "settled in prepare"
+        return Examples(self.tokens, targets, rows, self.model.max_length, self.pad_id)
 
 
 def examine(
@@ -63,6 +66,7 @@ def examine(
     if model is None:
         return table, check(table)
     base = locate(model)
+    model = settle_length(base, model)
     tokenizer, _ = load_tokenizer(base, model)
     texts = table.frame["text"].tolist()
     known = facts(texts, encode(texts, tokenizer), tokenizer, base.name)
@@ -82,19 +86,23 @@ def prepare(files: tuple[str, ...], task: str, data: DataConfig, model: ModelCon
         ModelError: the model is not to be had.
     """
     base = locate(model)
+    model = settle_length(base, model)
     table = _read(files, task, data)
     tokenizer, told = load_tokenizer(base, model)
     notes = [*table.notes, *told]
     tokens = encode(table.frame["text"].tolist(), tokenizer)
     known = facts(table.frame["text"].tolist(), tokens, tokenizer, base.name)
-    findings = check(table, known, model.max_length)
+    groups = _groups(table)
+    findings = check(table, known, model.max_length, groups)
     stop_on_errors(findings)
     mended, dropped = fix(table) if data.fix else drop_unusable(table)
     notes += dropped
     if mended is not table:
         table = mended
         tokens = encode(table.frame["text"].tolist(), tokenizer)
-    groups = near_groups(table.frame["text"].tolist())
+        groups = _groups(table)
+    if groups is None:
+        groups = duplicate_groups(table.frame["text"].tolist())
     splits = make_splits(table, groups, data)
     return Prepared(
         table=table,
@@ -105,9 +113,16 @@ def prepare(files: tuple[str, ...], task: str, data: DataConfig, model: ModelCon
         tokens=tokens,
         pad_id=int(tokenizer.pad_token_id),
         base=base,
+        model=model,
         digest=_digest(table),
         model_digest=fingerprint(base),
     )
+
+
+def _groups(table: Table) -> np.ndarray | None:
+    """Near-duplicate groups, or None where there is too much text to look for them (the doctor tells)."""
+    texts = table.frame["text"].tolist()
+    return near_groups(texts) if sum(map(len, texts)) <= NEAR_CHARACTERS else None
 
 
 def _digest(table: Table) -> str:
@@ -118,4 +133,3 @@ def _digest(table: Table) -> str:
             digest.update(len(data).to_bytes(8, "little"))
             digest.update(data)
     return digest.hexdigest()
-

@@ -42,7 +42,7 @@ _VERIFIED_ROWS = 256
 
 def run_folder(root: Path, config: RunConfig, prepared: Prepared) -> Path:
     """The run's folder, named by what decides its result: settings, data, split, weights, version."""
-    key = {
+    key: dict[str, Any] = {
         "config": config.model_dump(mode="json", exclude={"files", "data"}),
         "settings": methods.find(config.method).make(config.settings).settings.model_dump(mode="json"),
         "data": prepared.digest,
@@ -52,7 +52,7 @@ def run_folder(root: Path, config: RunConfig, prepared: Prepared) -> Path:
     }
     # How often a run writes checkpoints or where its model lies changes nothing of its result.
     key["config"]["train"].pop("checkpoint_seconds")
-    key["config"]["model"].pop("name")
+    key["config"]["model"] = prepared.model.model_dump(mode="json", exclude={"name"})
     digest = hashlib.sha256(json.dumps(key, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
     fold = "all" if config.fold < 0 else f"f{config.fold}"
     return root / f"{config.method}-s{config.seed}-{fold}-{digest[:10]}"
@@ -84,17 +84,17 @@ def run_once(
         write_atomically(folder / "config.yaml", text.encode("utf-8"))
     method = methods.find(config.method).make(config.settings)
     task = prepared.task(config.task, config.fold, config.loss)
-    tokenizer, _ = load_tokenizer(prepared.base, config.model)
+    tokenizer, _ = load_tokenizer(prepared.base, prepared.model)
 
     seed_everything(config.seed)
     model = load_model(
-        prepared.base, config.model, task.model_class, task.model_options(), prepared.pad_id, device
+        prepared.base, prepared.model, task.model_class, task.model_options(), prepared.pad_id, device
     )
     total = sum(p.numel() for p in model.parameters())
     tuned = method.attach(model)
     split = prepared.split(config.fold)
     precision = choose(config.train.precision, device)
-    valid = prepared.examples(split.valid, task, config.model.max_length)
+    valid = prepared.examples(split.valid, task)
     valid_targets = valid.targets[split.valid]
 
     def judge() -> tuple[dict[str, float], str]:
@@ -103,7 +103,7 @@ def run_once(
     trained = train(
         tuned,
         task.objective,
-        prepared.examples(split.train, task, config.model.max_length),
+        prepared.examples(split.train, task),
         judge,
         config.train,
         learning_rate=config.train.learning_rate or method.learning_rate,
@@ -115,9 +115,7 @@ def run_once(
     )
     judged_on = split.test if len(split.test) else split.valid
     began_test = time.monotonic()
-    logits = predict_logits(
-        tuned.model, prepared.examples(judged_on, task, config.model.max_length), choose("float32", device)
-    )
+    logits = predict_logits(tuned.model, prepared.examples(judged_on, task), choose("float32", device))
     test_seconds = time.monotonic() - began_test
     scores = task.scores(logits, task.targets(prepared.table.frame["label"].iloc[judged_on].tolist()))
 
@@ -130,7 +128,7 @@ def run_once(
         task=task,
         tokenizer=tokenizer,
         base=prepared.base,
-        model=config.model,
+        model=prepared.model,
         scores=scores,
         about=_about(config, prepared, precision.name),
     )
@@ -197,7 +195,7 @@ def _cost(
 
 def _peak_memory() -> int:
     """Largest resident memory of this process so far (or of the GPU, where one is used), bytes."""
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
+    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return int(torch.cuda.max_memory_allocated())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
@@ -239,7 +237,7 @@ def _write_predictions(
     write_atomically(path, data)
 
 
-def verify(folder: Path, prepared: Prepared, max_length: int, device: str = "cpu") -> dict[str, Any]:
+def verify(folder: Path, prepared: Prepared, device: str = "cpu") -> dict[str, Any]:
     """Reloads the bundle, compares its outputs with those of training, and seals the record.
 
     To be called in a fresh process. A run whose bundle differs is recorded as failed.
@@ -250,7 +248,7 @@ def verify(folder: Path, prepared: Prepared, max_length: int, device: str = "cpu
     rows = stored["item"].to_numpy()[:_VERIFIED_ROWS]
     opened = open_bundle(folder / "bundle", device)
     logits = predict_logits(
-        opened.tuned.model, prepared.examples(rows, opened.task, max_length), choose("float32", device)
+        opened.tuned.model, prepared.examples(rows, opened.task), choose("float32", device)
     )
     difference = float(np.abs(logits - stored[columns].to_numpy()[: len(rows)]).max())
     scale = max(1.0, float(np.abs(logits).max()))
@@ -259,7 +257,8 @@ def verify(folder: Path, prepared: Prepared, max_length: int, device: str = "cpu
     record["status"] = "finished" if same else "failed"
     if not same:
         record["error"] = (
-            f"the reloaded bundle's outputs differ from training's by up to {difference:.3g}; please report this"
+            f"the reloaded bundle's outputs differ from training's by up to {difference:.3g}; "
+            "please report this"
         )
     with output_errors(folder):
         write_json(folder / "result.json", record)

@@ -124,7 +124,10 @@ class Pool:
     def _start(self, job: Job) -> _Worker:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
-            target=_child, args=(theirs, job.function, job.arguments, self.threads), name=job.name, daemon=True
+            target=_child,
+            args=(theirs, job.function, job.arguments, self.threads),
+            name=job.name,
+            daemon=True,
         )
         with _environment(self.threads), _without_main():
             process.start()
@@ -192,7 +195,8 @@ def _environment(threads: int) -> Iterator[None]:
 def _without_main() -> Iterator[None]:
     """Hides the user's script from multiprocessing, which would run it again in every worker."""
     main = sys.modules["__main__"]
-    hidden = {name: main.__dict__.pop(name) for name in ("__file__", "__spec__") if name in main.__dict__}
+    names: tuple[str, ...] = ("__file__", "__spec__")
+    hidden = {name: main.__dict__.pop(name) for name in names if name in main.__dict__}
     main.__dict__["__spec__"] = None
     try:
         yield

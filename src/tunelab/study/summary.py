@@ -41,7 +41,11 @@ class Row:
 
 
 def summarise(
-    records: Sequence[Mapping[str, Any]], folders: Sequence[Path], seeds: int, folds: int, failed: Mapping[str, int]
+    records: Sequence[Mapping[str, Any]],
+    folders: Sequence[Path],
+    seeds: int,
+    folds: int,
+    failed: Mapping[str, int],
 ) -> list[Row]:
     """One row a method, methods by descending score, then the baselines.
 
@@ -91,7 +95,9 @@ def _predictions(
     """Predicted classes [S, N] and targets [N] over the items of all folds, in the order of items."""
     by_seed: dict[int, list[pd.DataFrame]] = {}
     for record, folder in runs:
-        by_seed.setdefault(record["seed"] // folds, []).append(pd.read_parquet(folder / "predictions.parquet"))
+        by_seed.setdefault(record["seed"] // folds, []).append(
+            pd.read_parquet(folder / "predictions.parquet")
+        )
     frames = [pd.concat(parts).sort_values("item") for parts in by_seed.values() if len(parts) == folds]
     if not frames:  # a fold failed for every seed: what there is, once
         frames = [pd.concat([part for parts in by_seed.values() for part in parts]).drop_duplicates("item")]

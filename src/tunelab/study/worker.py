@@ -1,6 +1,5 @@
 """What runs in a worker process; importing this module loads everything a run needs."""
 
-import logging
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,7 +8,8 @@ from typing import Any
 import peft  # noqa: F401  imported once in the server, not 4 seconds in every worker
 import sklearn.linear_model  # noqa: F401
 import torch  # noqa: F401
-import transformers.models.auto.modeling_auto  # noqa: F401
+import transformers
+import transformers.models.auto.modeling_auto
 
 from tunelab.config import RunConfig
 from tunelab.study import baselines, run
@@ -22,7 +22,9 @@ Stop = Callable[[], bool]
 
 
 def _quiet() -> None:
-    logging.getLogger("transformers").setLevel(logging.ERROR)
+    hub: Any = transformers.utils.logging
+    hub.set_verbosity_error()
+    hub.disable_progress_bar()  # a bar for every saved file would tear the study's own
     warnings.filterwarnings("ignore", module=r"(torch|peft|transformers|accelerate)\b.*")
 
 
@@ -35,11 +37,11 @@ def train_run(
 
 
 def verify_run(
-    folder: Path, prepared: Prepared, max_length: int, device: str, listener: Listener, stop: Stop
+    folder: Path, prepared: Prepared, device: str, listener: Listener, stop: Stop
 ) -> dict[str, Any]:
     """`run.verify` in this process."""
     _quiet()
-    return run.verify(folder, prepared, max_length, device)
+    return run.verify(folder, prepared, device)
 
 
 def baseline(

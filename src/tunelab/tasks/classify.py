@@ -37,7 +37,9 @@ class Classify(Task):
     columns = (TEXT, LABEL, GROUP)
     model_class = "AutoModelForSequenceClassification"
 
-    def __init__(self, labels: Sequence[str], loss: LossConfig, weights: Sequence[float], deciding: str) -> None:
+    def __init__(
+        self, labels: Sequence[str], loss: LossConfig, weights: Sequence[float], deciding: str
+    ) -> None:
         self.labels = tuple(labels)
         self.loss = loss
         self.weights = tuple(weights)
@@ -49,9 +51,10 @@ class Classify(Task):
         names = sorted(set(labels), key=_natural)
         if len(names) < 2:
             raise DataError(f"all rows have the label {names[0]!r}: at least two different labels are needed")
-        rows = Counter(train_labels)
-        largest, smallest = max(rows.values()), min(rows.get(name, 0) for name in names)
-        deciding = "macro_f1" if largest >= IMBALANCED * max(smallest, 1) else "accuracy"
+        everywhere, rows = Counter(labels), Counter(train_labels)
+        # Judged over all rows, so that every fold is judged by the same score.
+        uneven = max(everywhere.values()) >= IMBALANCED * min(everywhere.values())
+        deciding = "macro_f1" if uneven else "accuracy"
         total = sum(rows.values())
         weights = [total / (len(names) * max(rows.get(name, 0), 1)) for name in names]
         return cls(names, loss, weights if loss.class_weights == "balanced" else [], deciding)

@@ -93,10 +93,11 @@ def discard(folder: Path) -> None:
 def random_state() -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Every random state that training may draw from, as tensors and plain values."""
     version, words, gauss = random.getstate()
-    kind, keys, position, has_gauss, cached = np.random.get_state()
+    state: Any = np.random.get_state()
+    kind, keys, position, has_gauss, cached = state
     tensors = {"random.torch": torch.get_rng_state(), "random.numpy": torch.from_numpy(keys.astype(np.int64))}
-    for i, state in enumerate(torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []):
-        tensors[f"random.cuda.{i}"] = state
+    for i, drawn in enumerate(torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []):
+        tensors[f"random.cuda.{i}"] = drawn
     values = {
         "python": [version, list(words), gauss],
         "numpy": [str(kind), int(position), int(has_gauss), float(cached)],

@@ -124,7 +124,14 @@ def train(
             module.eval()
 
         loss = _accumulate(
-            model, accelerator, objective, examples, batches[state.steps % per_epoch], precision, state, journal
+            model,
+            accelerator,
+            objective,
+            examples,
+            batches[state.steps % per_epoch],
+            precision,
+            state,
+            journal,
         )
         extra = tuned.extra_loss()
         if extra is not None:
@@ -132,7 +139,9 @@ def train(
             loss += float(extra.detach())
         norm = clip(optimizer, config.max_grad_norm)
         if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise NotFiniteError(_not_finite(loss, norm, state.steps, total, learning_rate * share, precision))
+            raise NotFiniteError(
+                _not_finite(loss, norm, state.steps, total, learning_rate * share, precision)
+            )
         optimizer.step()
         state.steps += 1
         tuned.on_progress(state.steps, total)
@@ -151,9 +160,7 @@ def train(
             else:
                 state.stale += 1
         stopping = stop()
-        if stopping or (
-            state.steps < total and time.monotonic() - saved >= config.checkpoint_seconds
-        ):
+        if stopping or (state.steps < total and time.monotonic() - saved >= config.checkpoint_seconds):
             journal.flush()
             checkpoint.save(folder / "checkpoints", _snapshot(tuned, optimizer, state, best))
             saved = time.monotonic()
@@ -226,8 +233,8 @@ def _accumulate(
         state.micro_batch_size = max(1, min(before, len(rows)) // 2)
         journal.note(
             state.steps,
-            f"out of memory at step {state.steps + 1}: the micro-batch is {state.micro_batch_size} rows from here "
-            f"(was {before}); the batch of an optimizer step stays {len(rows)} rows",
+            f"out of memory at step {state.steps + 1}: the micro-batch is {state.micro_batch_size} rows from "
+            f"here (was {before}); the batch of an optimizer step stays {len(rows)} rows",
         )
 
 
@@ -271,8 +278,8 @@ def _not_finite(
 ) -> str:
     what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient's norm is {norm}"
     return (
-        f"{what} at step {step + 1} of {total} (learning rate {learning_rate:.3g}, {precision.name}). Likely causes, in "
-        "this order: the learning rate is too high (try a tenth: train.learning_rate); no warm-up "
+        f"{what} at step {step + 1} of {total} (learning rate {learning_rate:.3g}, {precision.name}). "
+        "Likely causes, in this order: the learning rate is too high (try a tenth: train.learning_rate); no warm-up "
         "(train.warmup_ratio=0.1); clipping is off (train.max_grad_norm=1); bfloat16 overflows in this model "
         "(train.precision=float32)"
     )

@@ -1,0 +1,171 @@
+"""From files to the table: `read` is the one door through which data come in.
+
+It finds out what a user would otherwise have to say (format, encoding, separator, header, columns,
+which file is the test) and tells all of it in the table's notes. What it cannot find out for certain
+it asks for, in one message; it never changes a cell beyond the space around it.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from tunelab.data.columns import cells, find_columns, known_names, same_columns
+from tunelab.data.formats import load_grid
+from tunelab.data.grid import Grid, norm
+from tunelab.data.sources import Source, find_sources
+from tunelab.data.table import SPLITS, Column, Table
+from tunelab.errors import DataError, did_you_mean
+
+__all__ = ["GROUP", "LABEL", "TEXT", "read"]
+
+TEXT = Column(
+    "text",
+    (
+        *("text", "texts", "sentence", "review", "reviews", "review_text", "content", "comment", "comments"),
+        *("comment_text", "tweet", "post", "message", "question", "query", "utterance", "title", "headline"),
+        *("body", "description", "document", "input", "feedback"),
+        *("文本", "评论", "内容", "句子", "正文", "标题", "评价", "问题", "评论内容", "文本内容", "评价内容"),
+        *("微博正文", "留言", "描述", "原文", "语句", "话语", "问句"),
+    ),
+)
+LABEL = Column(
+    "label",
+    (
+        *(
+            "label",
+            "labels",
+            "category",
+            "class",
+            "sentiment",
+            "intent",
+            "target",
+            "tag",
+            "topic",
+            "polarity",
+        ),
+        *("cat", "emotion", "rating", "stars", "label_name", "category_name", "class_name", "y"),
+        *(
+            "标签",
+            "类别",
+            "分类",
+            "情感",
+            "意图",
+            "类型",
+            "情感倾向",
+            "情感标签",
+            "情感极性",
+            "主题",
+            "标注",
+            "星级",
+        ),
+    ),
+)
+GROUP = Column("group", ("group", "group_id", "分组", "组别"), required=False)
+
+_SPLIT_VALUES = {
+    **dict.fromkeys(("train", "training", "训练", "训练集"), "train"),
+    **dict.fromkeys(("valid", "val", "dev", "validation", "eval", "验证", "验证集"), "valid"),
+    **dict.fromkeys(("test", "testing", "测试", "测试集"), "test"),
+}
+
+
+def read(
+    paths: Sequence[str | Path], columns: Sequence[Column], chosen: Mapping[str, str] | None = None
+) -> Table:
+    """The rows of a file, of a folder, or of files that are already split.
+
+    columns: what the task needs; a column that is not required is used only if it is chosen.
+    chosen: role -> the column's name in the file, or its number from 1 (`--text`, `--label`, `--group`).
+
+    Raises:
+        DataError: a file cannot be read, or it is not clear what is meant; nothing is guessed.
+    """
+    chosen = dict(chosen or {})
+    roles = [column.role for column in columns]
+    for role in chosen:
+        if role not in roles:
+            raise DataError(f"this task has no column {role!r}; {did_you_mean(role, roles)}")
+    known = known_names(columns, chosen)
+    sources, notes = find_sources(paths)
+    first = load_grid(sources[0].path, known)
+    places, found = find_columns(first, columns, chosen)
+    notes += [*first.notes, *found]
+    frames = [_frame(first, places, sources[0].split)]
+    read_from = [sources[0]]
+    for source in sources[1:]:
+        frame, told = _another(source, first, places, known)
+        notes += told
+        if frame is not None:
+            frames.append(frame)
+            read_from.append(source)
+    frame, told = _split_column(first, frames, read_from)
+    return Table(
+        frame=frame,
+        columns={role: first.names[place] for role, place in places.items()},
+        notes=tuple(dict.fromkeys([*notes, *told])),
+        source=tuple(str(source.path) for source in read_from),
+    )
+
+
+def _frame(grid: Grid, places: Mapping[str, int], split: str) -> pd.DataFrame:
+    values: dict[str, object] = {role: cells(grid, role, place) for role, place in places.items()}
+    frame = pd.DataFrame(values | {"split": [split] * len(grid), "file": [grid.name] * len(grid)})
+    frame["row"] = grid.lines
+    return frame
+
+
+def _another(
+    source: Source, first: Grid, places: Mapping[str, int], known: frozenset[str]
+) -> tuple[pd.DataFrame | None, list[str]]:
+    """The rows of a further file; None where it was only a candidate and does not fit."""
+    name = source.path.name
+    try:
+        grid = load_grid(source.path, known, like=first)
+        if not source.sure and grid.kind != first.kind:
+            raise DataError(f"it holds {grid.kind}, and {first.name} {first.kind}")
+        there = same_columns(grid, first, places)
+        frame = _frame(grid, there, source.split)
+    except DataError as error:
+        if source.sure:
+            raise
+        return None, [f"{name} is left out: it does not fit {first.name} ({error})"]
+    notes = list(grid.notes)
+    if not source.sure:
+        notes.append(f"{name} is taken as the test file: it is the only one of its kind beside {first.name}")
+    return frame, notes
+
+
+def _split_column(
+    first: Grid, frames: list[pd.DataFrame], sources: list[Source]
+) -> tuple[pd.DataFrame, list[str]]:
+    """All rows in one frame; a single file's column "split" decides, where it holds splits."""
+    frame = pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
+    place = next((i for i, name in enumerate(first.header or ()) if norm(name) == "split"), None)
+    if place is None:
+        return frame, []
+    if len(sources) > 1:
+        return frame, [f"{first.name}: its column 'split' is not used: the files are already split"]
+    values = [norm(value) for value in cells(first, "split", place)]
+    unknown = [i for i, value in enumerate(values) if value not in _SPLIT_VALUES]
+    allowed = "train, valid (or dev, validation) and test"
+    if len(unknown) == len(values):
+        return frame, [f"{first.name}: column 'split' is not used: its values are none of {allowed}"]
+    if unknown:
+        raise DataError(
+            f"{first.name} row {first.lines[unknown[0]]}: split is {values[unknown[0]]!r}; "
+            f"allowed are {allowed} "
+            f"({len(unknown):,} such rows)"
+        )
+    splits = [_SPLIT_VALUES[value] for value in values]
+    counts = Counter(splits)
+    if not counts["train"]:
+        raise DataError(
+            f"{first.name}: its column 'split' has no row for training (it has "
+            f"{', '.join(counts)}); rename or "
+            "remove the column if tunelab should split the file"
+        )
+    frame = frame.assign(split=splits)
+    listing = ", ".join(f"{counts[split]:,} {split}" for split in SPLITS if counts[split])
+    return frame, [f"{first.name}: already split by its column 'split': {listing}"]

@@ -1,0 +1,220 @@
+"""Which files are read, and whether they are already split: told by their names."""
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tunelab.data.formats import KNOWN, ending
+from tunelab.errors import DataError
+
+__all__ = ["Source", "find_sources", "split_named"]
+
+_WORDS = {"train": "train|training", "valid": "val|valid|validation|dev|devel|development|eval|evaluation"}
+_WORDS |= {"test": "test|testing"}
+_NAMED = {split: re.compile(rf"({words})(set|data)?\d*") for split, words in _WORDS.items()}
+_CHINESE = {"train": "训练", "valid": "验证", "test": "测试"}
+_SHARD = re.compile(r"-\d{5}-of-\d{5}")
+_PAPERS = re.compile(
+    r"(readme|licen[cs]e|notice|changelog|citation|contributing|copying|makefile)\b", re.IGNORECASE
+)
+_NO_DATA = {".md", ".rst", ".py", ".ipynb", ".sh", ".yaml", ".yml", ".toml", ".cfg", ".ini", ".log", ".html"}
+_NO_DATA |= {
+    ".pdf",
+    ".docx",
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".gif",
+    ".svg",
+    ".zip",
+    ".tar",
+    ".7z",
+    ".lock",
+    ".sha256",
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file to read. split: which rows it holds ("" if it is all there is).
+
+    sure: False where only what it holds can tell whether it belongs to the data.
+    """
+
+    path: Path
+    split: str
+    sure: bool = True
+
+
+def split_named(name: str) -> str:
+    """The split that a file's name speaks of, or "".
+
+    >>> [split_named(n) for n in ("train_5500.label", "sts-dev.csv", "val.bio", "testimonials.csv")]
+    ['train', 'valid', 'valid', '']
+    """
+    words = re.split(r"[\W_]+", name.lower())
+    found = {split for split, pattern in _NAMED.items() if any(pattern.fullmatch(word) for word in words)}
+    found |= {split for split, word in _CHINESE.items() if word in name}
+    return found.pop() if len(found) == 1 else ""
+
+
+def find_sources(paths: Sequence[str | Path]) -> tuple[list[Source], list[str]]:
+    """The files to read, the training file first, and notes about files left out.
+
+    Raises:
+        DataError: a file is missing, or it is not clear which file is which.
+    """
+    if isinstance(paths, str | Path):
+        paths = [paths]
+    if not paths:
+        raise DataError(f"no data file was given; give a file or a folder (formats: {KNOWN})")
+    found = [Path(path).expanduser() for path in paths]
+    for path in found:
+        _must_exist(path)
+    folders = [path for path in found if path.is_dir()]
+    if folders and len(found) > 1:
+        raise DataError(f"{folders[0]} is a folder: give one folder, or files, not both")
+    if folders:
+        return _folder(folders[0])
+    if len(found) == 1:
+        return [Source(found[0], "")], []
+    if len({path.resolve() for path in found}) < len(found):
+        raise DataError(f"a file is given twice: {', '.join(map(str, found))}")
+    return _several(found)
+
+
+def _must_exist(path: Path) -> None:
+    try:
+        if path.is_file() or path.is_dir():
+            return
+        exists = path.exists()
+        here = path.parent.is_dir()
+        names = [other.name for other in path.parent.iterdir()] if here else []
+    except PermissionError:
+        raise DataError(
+            f"{path} cannot be read: permission denied; ask its owner, or change its rights"
+        ) from None
+    if exists:
+        raise DataError(f"{path} is neither a file nor a folder; give a file with data")
+    if not here:
+        raise DataError(f"{path} does not exist: there is no folder {path.parent}")
+    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.55)
+    hint = f"did you mean {near[0]!r}?" if near else _some(sorted(n for n in names if not n.startswith(".")))
+    raise DataError(f"{path} does not exist; {hint}")
+
+
+def _some(names: Sequence[str]) -> str:
+    if not names:
+        return "its folder is empty"
+    return f"its folder holds {', '.join(names[:8])}{', …' if len(names) > 8 else ''}"
+
+
+def _several(paths: Sequence[Path]) -> tuple[list[Source], list[str]]:
+    """Files given by name: each must say its split, or be the only one beside the training file."""
+    by_split = _by_split(paths)
+    _one_each(by_split, "the files given")
+    train, rest = by_split["train"], by_split[""]
+    if not train:
+        listing = "; ".join(f"{path.name} looks like {_meaning(path)}" for path in paths)
+        raise DataError(
+            f"none of the files given is named as the training file: {listing}. Name them "
+            "train, valid (or dev) and "
+            "test, as in train.csv and test.csv; or give one file, which tunelab will split"
+        )
+    if len(rest) > 1 or (rest and by_split["test"]):
+        listing = "; ".join(f"{path.name}: {_meaning(path)}" for path in paths)
+        raise DataError(
+            f"it is not clear which file is which: {listing}. Name them train, valid (or dev) "
+            "and test, as in "
+            "train.csv and test.csv"
+        )
+    notes = [
+        f"{path.name} is taken as the test file: it is the only one beside {train[0].name}" for path in rest
+    ]
+    by_split["test"] += rest
+    return _in_order(by_split), notes
+
+
+def _folder(folder: Path) -> tuple[list[Source], list[str]]:
+    try:
+        entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    except PermissionError:
+        raise DataError(
+            f"{folder} cannot be read: permission denied; ask its owner, or change its rights"
+        ) from None
+    data = [entry for entry in entries if entry.is_file() and _may_be_data(entry)]
+    if not data:
+        held = ", ".join(entry.name for entry in entries[:8]) or "nothing"
+        raise DataError(f"the folder {folder} has no data file (it holds {held}); known formats: {KNOWN}")
+    by_split = _by_split(data)
+    if len(data) == 1:
+        by_split = {"train": [], "valid": [], "test": [], "": []}
+        sources = [Source(data[0], "")]
+    elif not by_split["train"]:
+        raise DataError(
+            f"the folder {folder} has {len(data)} data files and none is named as the training file: "
+            f"{'; '.join(f'{path.name} looks like {_meaning(path)}' for path in data[:12])}. "
+            "Give the one file "
+            "that tunelab should split, or name them train, valid (or dev) and test"
+        )
+    else:
+        sources = _already_split(by_split, folder)
+    used = {source.path for source in sources}
+    left = [entry.name + ("/" if entry.is_dir() else "") for entry in entries if entry not in used]
+    return sources, [f"left out of the folder {folder.name}: {', '.join(left)}"] if left else []
+
+
+def _already_split(by_split: dict[str, list[Path]], folder: Path) -> list[Source]:
+    """The files of the training file's format; one left over may be the test, if it fits."""
+    kind = ending(by_split["train"][0])
+    alike = {
+        split: [p for p in paths if split == "train" or ending(p) == kind]
+        for split, paths in by_split.items()
+    }
+    _one_each(alike, f"the folder {folder}")
+    rest = alike.pop("")
+    sources = _in_order(alike)
+    if rest and not alike["test"]:
+        if len(rest) > 1:
+            raise DataError(
+                f"the folder {folder} has a training file ({alike['train'][0].name}) but it "
+                "is not clear which is "
+                f"the test: {', '.join(path.name for path in rest)}; name it test, or give "
+                "the files one by one"
+            )
+        sources.append(Source(rest[0], "test", sure=False))
+    return sources
+
+
+def _by_split(paths: Sequence[Path]) -> dict[str, list[Path]]:
+    groups: dict[str, list[Path]] = {"train": [], "valid": [], "test": [], "": []}
+    for path in paths:
+        groups[split_named(path.name)].append(path)
+    return groups
+
+
+def _one_each(by_split: dict[str, list[Path]], where: str) -> None:
+    for split in ("train", "valid", "test"):
+        names = [path.name for path in by_split.get(split, [])]
+        if len(names) > 1 and len({_SHARD.sub("", name) for name in names}) > 1:
+            raise DataError(
+                f"{where}: {len(names)} files look like {split} ({', '.join(names)}); give "
+                "one of them, or join them"
+            )
+
+
+def _in_order(by_split: dict[str, list[Path]]) -> list[Source]:
+    return [Source(path, split) for split in ("train", "valid", "test") for path in by_split[split]]
+
+
+def _may_be_data(path: Path) -> bool:
+    return _PAPERS.match(path.name) is None and ending(path) not in _NO_DATA
+
+
+def _meaning(path: Path) -> str:
+    split = split_named(path.name)
+    return {"train": "training", "valid": "validation", "test": "test"}.get(
+        split, "none of train, valid, test"
+    )

