@@ -45,7 +45,7 @@ def output_errors(where: Path) -> Iterator[None]:
                 f"the disk is full: {where} cannot be written ({free:.0f} MB free). What was finished before "
                 "is kept; free some space, or give another folder with --out, and run the same command again"
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR):
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST):
             raise OutputError(
                 f"{where} cannot be written: {os.strerror(error.errno)}; give another place with --out"
             ) from error

@@ -77,7 +77,7 @@ def results_table(rows: Sequence[Any], winner: str) -> Table:
         box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False, padding=(0, 1, 0, 0)
     )
     table.add_column("method", no_wrap=True)
-    table.add_column(f"{deciding} (95 % interval)", no_wrap=True)
+    table.add_column(f"{deciding} (95 %)", no_wrap=True)
     for heading in ("± seeds", "trained", "one run", "memory", "size"):
         table.add_column(heading, justify="right", no_wrap=True)
     sections = [[r for r in rows if not r.baseline], [r for r in rows if r.baseline]]
@@ -184,7 +184,7 @@ class StudyView:
             return
         score = record["scores"][record["deciding"]]
         how = "was there" if values["again"] else span(record["cost"]["train_seconds"])
-        self._out.print(f"{self._done}/{self._runs} {name}: {record['deciding']} {score:.4f} ({how})")
+        self._out.print(f"{min(self._done, self._runs)}/{self._runs} {name}: {record['deciding']} {score:.4f} ({how})")
 
     def _on_failed(self, name: str, values: Mapping[str, Any]) -> None:
         self._close(name)

@@ -28,7 +28,7 @@ def run_and_kill(context, arguments: tuple[str, ...], folder: Path, kills: int) 
         process = context.Process(target=whole_run, args=arguments)
         process.start()
         if done < kills:
-            process.join(rng.uniform(0.4, 1.6))
+            process.join(rng.uniform(0.5, 1.5))
         else:
             process.join(120)
         if process.is_alive():

@@ -99,8 +99,9 @@ def _large(counts_GC: sparse.csr_matrix, target_PC: np.ndarray, first: np.ndarra
         classes, members = counts_GC.indices[cells], counts_GC.data[cells]
         fits = room >= size - 0.5
         if fits.any():
-            want = (need_PC[:, classes] * inverse_PC[:, classes] * members).sum(axis=1) / size
-            part = int(np.where(fits, want + 1e-6 * room / len(sizes), -np.inf).argmax())
+            # how much nearer the part's classes come to their targets, as sum of need² / target
+            gain = (members * (2 * need_PC[:, classes] - members) * inverse_PC[:, classes]).sum(axis=1)
+            part = int(np.where(fits, gain, -np.inf).argmax())
         else:
             part = int(room.argmax())
         part_G[group] = part
@@ -125,6 +126,8 @@ def _single(
     room = np.maximum(target_PC.sum(axis=1) - has_PC.sum(axis=1), 0)
     order = sorted(range(len(target_PC)), key=lambda part: (target_PC[part].sum(), -part))
     for place, part in enumerate(order[:-1]):
+        if not len(alone):
+            return
         waiting = order[place:]
         left = np.bincount(class_G[alone], minlength=counts_GC.shape[1])
         kept_back = (has_PC[0] == 0) & promised_PC[0] & (0 in waiting[1:])  # part 0 goes before all others
@@ -133,7 +136,7 @@ def _single(
         quota = left * need_PC[part] / np.maximum(need_PC[waiting].sum(axis=0), 1e-9)
         size = round(len(alone) * room[part] / max(room[waiting].sum(), 1e-9))
         tie = first[alone[np.minimum(np.searchsorted(class_G[alone], np.arange(len(left))), len(alone) - 1)]]
-        taken = _rounded(quota, lacking.astype(np.int64), most, size, tie) if len(alone) else most
+        taken = _rounded(quota, lacking.astype(np.int64), most, size, tie)
         starts = np.searchsorted(class_G[alone], class_G[alone], "left")
         chosen = np.arange(len(alone)) - starts < taken[class_G[alone]]
         part_G[alone[chosen]] = part

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tunelab.data.findings import Finding, Patient, excerpt, found, percent, rows_of
+from tunelab.data.findings import Finding, Patient, Severity, excerpt, found, percent, rows_of
 from tunelab.data.similar import normalise
 
 __all__ = ["SCRIPTS", "check_content", "script_counts"]
@@ -52,6 +52,39 @@ _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b\u2028\u2029\u2
 _LONG = 20_000  # characters
 
 
+#: Code, pattern, severity, what it is, what to do.
+_LEFTOVERS: tuple[tuple[str, re.Pattern[str], Severity, str, str], ...] = (
+    (
+        "mojibake",
+        _MOJIBAKE,
+        "warning",
+        "broken characters (such as Ã©, 锟斤拷 or �): the text was once read in the wrong encoding",
+        "Export the file again as UTF-8; characters already lost cannot be brought back.",
+    ),
+    (
+        "control-characters",
+        _CONTROL,
+        "warning",
+        "control or invisible characters (such as a BOM or a zero-width space)",
+        "Remove them from the file; some tokenizers make unknown tokens of them.",
+    ),
+    (
+        "markup",
+        _MARKUP,
+        "warning",
+        "HTML tags or entities (such as <br> or &nbsp;)",
+        "Strip the markup where it carries no meaning; texts to be predicted later must be treated alike.",
+    ),
+    (
+        "url",
+        _URL,
+        "info",  # usual in posts and mails, and harmless unless it tells the label
+        "web addresses",
+        "Nothing must be done; replacing them by one word saves tokens.",
+    ),
+)
+
+
 def check_content(patient: Patient) -> list[Finding]:
     """Findings on the texts of the usable rows."""
     return [*_leftovers(patient), *_scripts(patient), *_label_in_text(patient), *_very_long(patient)]
@@ -59,44 +92,14 @@ def check_content(patient: Patient) -> list[Finding]:
 
 def _leftovers(p: Patient) -> list[Finding]:
     findings = []
-    for code, pattern, severity, what, advice in (
-        (
-            "mojibake",
-            _MOJIBAKE,
-            "warning",
-            "broken characters (such as Ã©, 锟斤拷 or �): the text was once read in the wrong encoding",
-            "Export the file again as UTF-8; characters already lost cannot be brought back.",
-        ),
-        (
-            "control-characters",
-            _CONTROL,
-            "warning",
-            "control or invisible characters (such as a BOM or a zero-width space)",
-            "Remove them from the file; some tokenizers make unknown tokens of them.",
-        ),
-        (
-            "markup",
-            _MARKUP,
-            "warning",
-            "HTML tags or entities (such as <br> or &nbsp;)",
-            "Strip the markup where it carries no meaning; texts to be predicted later must be treated "
-            "alike.",
-        ),
-        (
-            "url",
-            _URL,
-            "info",  # usual in posts and mails, and harmless unless it tells the label
-            "web addresses",
-            "Nothing must be done; replacing them by one word saves tokens.",
-        ),
-    ):
+    for code, pattern, severity, what, advice in _LEFTOVERS:
         rows = _matching(p, pattern)
         if len(rows):
             findings.append(
                 found(
                     p.table,
                     code,
-                    severity,  # type: ignore[arg-type]
+                    severity,
                     f"{rows_of(len(rows))} ({percent(len(rows) / p.usable.sum())}) "
                     f"{'contains' if len(rows) == 1 else 'contain'} {what}.",
                     rows,

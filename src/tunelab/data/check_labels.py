@@ -141,6 +141,7 @@ def _single_rows(p: Patient) -> list[Finding]:
         return []
     rows = np.flatnonzero(np.isin(p.codes, single))
     names = [p.classes[i] for i in single]
+    spelt = set(names) <= set(spellings(p.classes, p.counts.tolist()))
     return [
         found(
             p.table,
@@ -150,7 +151,10 @@ def _single_rows(p: Patient) -> list[Finding]:
             f"{'has' if len(single) == 1 else 'have'} a single row ({listing(names)}): "
             "it cannot be both learnt and tested.",
             rows,
-            "Add rows of these classes, merge them into a broader class, or remove them.",
+            "They are spellings of other labels: run with --fix to unify them, or correct the file."
+            if spelt
+            else "Add rows of these classes, merge them into a broader class, or remove them.",
+            fixable=spelt,
             show=lambda row: f"{p.labels[row]!r}: {p.texts[row]}",
         )
     ]

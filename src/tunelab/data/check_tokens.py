@@ -3,7 +3,7 @@
 import numpy as np
 
 from tunelab.data.check_content import SCRIPTS, script_counts
-from tunelab.data.findings import Finding, Patient, TokenFacts, excerpt, found, percent, rows_of
+from tunelab.data.findings import Finding, Patient, Severity, TokenFacts, excerpt, found, percent, rows_of
 
 __all__ = ["check_tokens"]
 
@@ -37,7 +37,7 @@ def _lost(p: Patient, t: TokenFacts) -> list[Finding]:
     shown = " ".join(f"{character!r} ({count:,})" for character, count in common)
     examples = [f"most often lost: {shown}"] if common else []
     examples += [f"{p.table.where(int(row))}: {excerpt(p.texts[row])}" for row in rows[:3]]
-    severity = "error" if worst > _TOO_MANY_LOST else "warning" if worst > _SOME_LOST else "info"
+    severity: Severity = "error" if worst > _TOO_MANY_LOST else "warning" if worst > _SOME_LOST else "info"
     what = (
         f"{percent(unknown)} of the tokens would be unknown to {t.tokenizer_name}"
         if unknown >= lost
@@ -55,7 +55,7 @@ def _lost(p: Patient, t: TokenFacts) -> list[Finding]:
         found(
             p.table,
             "unknown-tokens",
-            severity,  # type: ignore[arg-type]
+            severity,
             what + endings[severity],
             rows,
             advice,

@@ -50,12 +50,13 @@ def find_columns(
         if not column.required:
             notes += _hint(grid, column, found_here)
         elif len(found_here) > 1:
-            problems.append(_ask(grid, column.role, found_here, "several columns could be"))
+            problems.append(_ask(grid, [column.role], found_here, "several columns could be"))
         elif found_here:
             places[column.role] = found_here[0]
             if norm(grid.names[found_here[0]]) != column.role:
                 notes.append(
-                    f"{grid.name}: {_WORDS[column.role]} are taken from column {grid.names[found_here[0]]!r}"
+                    f"{grid.name}: {_WORDS.get(column.role, column.role)} are taken from "
+                    f"column {grid.names[found_here[0]]!r}"
                 )
     missing = [c.role for c in columns if c.required and c.role not in places and not by_name.get(c.role)]
     missing = [role for role in missing if role not in chosen]
@@ -63,10 +64,13 @@ def find_columns(
         guessed = _by_content(grid, missing, places)
         for role, place in guessed.items():
             name = grid.names[place] if grid.header else f"number {place + 1}"
-            notes.append(f"{grid.name}: {_WORDS[role]} are taken from column {name}, judged by its content")
+            notes.append(
+                f"{grid.name}: {_WORDS.get(role, role)} are taken from column {name}, judged by its content"
+            )
         places |= guessed
         missing = [role for role in missing if role not in guessed]
-    problems += [_ask(grid, role, _free(grid, places), "no column is recognised as") for role in missing]
+    if missing:
+        problems.append(_ask(grid, missing, _free(grid, places), "no column is recognised as"))
     if problems:
         raise DataError("\n".join(problems))
     return places, notes
@@ -195,16 +199,21 @@ def _free(grid: Grid, places: Mapping[str, int]) -> list[int]:
     return [i for i, name in enumerate(grid.names) if i not in places.values() and norm(name) != "split"]
 
 
-def _ask(grid: Grid, role: str, candidates: Sequence[int], why: str) -> str:
+def _ask(grid: Grid, roles: Sequence[str], candidates: Sequence[int], why: str) -> str:
     tried = ""
-    if len(grid.columns) == 1:
+    if len(grid.columns) == 1 and not grid.kind.startswith(("JSON", "Parquet")):
         tried = f" The file was read as {grid.kind} and has one column only."
     elif grid.header is None:
-        tried = " The file has no header; columns are numbered from 1."
-    what = "the columns are" if why.startswith("no") else "they are"
+        tried = " The file has no header: columns are numbered from 1."
     argument = "NAME" if grid.header else "NUMBER"
-    found = _list(grid, candidates) or "none left"
-    return f"{grid.name}: {why} {_WORDS[role]}; {what} {found}.{tried} Choose one with --{role} {argument}"
+    listing = _list(grid, candidates)
+    what = "the columns are" if why.startswith("no") else "they are"
+    found = f"{what} {listing}" if listing else "no other column is left"
+    words = " or ".join(_WORDS.get(role, role) for role in roles)
+    options = " ".join(f"--{role} {argument}" for role in roles)
+    enough = len(candidates) >= len(roles)
+    ending = f"Choose with {options}" if enough else "Give a file with texts and labels in columns"
+    return f"{grid.name}: {why} {words}; {found}.{tried} {ending}"
 
 
 def _list(grid: Grid, candidates: Sequence[int]) -> str:
@@ -250,8 +259,8 @@ def _by_content(grid: Grid, missing: Sequence[str], places: Mapping[str, int]) -
     other = next((_plain(grid.columns[i]) for role, i in places.items() if role in _WORDS), [])
     role = missing[0]
     only = texts[left[0]]
-    if not other and role == "text":  # a file of texts alone
-        return {role: left[0]} if len(grid.columns) == 1 else {}
+    if not other:  # a file of texts alone
+        return {role: left[0]} if role == "text" and len(grid.columns) == 1 else {}
     sure = _unmistakable(only, other) if role == "text" else _unmistakable(other, only)
     return {role: left[0]} if sure else {}
 

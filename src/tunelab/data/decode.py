@@ -11,18 +11,21 @@ encoding would be trained on without anybody noticing.
 """
 
 import codecs
+import difflib
 import gzip
 import io
 import string
+import struct
 import zipfile
 import zlib
 from collections import Counter
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 from tunelab.errors import DataError
 
-__all__ = ["container", "decode", "file_bytes"]
+__all__ = ["container", "decode", "file_bytes", "must_exist"]
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8", "UTF-8 with a byte-order mark"),
@@ -67,6 +70,7 @@ def file_bytes(path: Path) -> bytes:
     Raises:
         DataError: it cannot be read, is empty, or is damaged gzip.
     """
+    must_exist(path)
     try:
         data = path.read_bytes()
     except PermissionError:
@@ -85,6 +89,33 @@ def file_bytes(path: Path) -> bytes:
     return data
 
 
+def must_exist(path: Path) -> None:
+    """Raises `DataError`, naming the nearest file, where there is neither a file nor a folder."""
+    try:
+        if path.is_file() or path.is_dir():
+            return
+        exists = path.exists()
+        here = path.parent.is_dir()
+        names = [other.name for other in path.parent.iterdir()] if here else []
+    except PermissionError:
+        raise DataError(
+            f"{path} cannot be read: permission denied; ask its owner, or change its rights"
+        ) from None
+    if exists:
+        raise DataError(f"{path} is neither a file nor a folder; give a file with data")
+    if not here:
+        raise DataError(f"{path} does not exist: there is no folder {path.parent}")
+    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.55)
+    hint = f"did you mean {near[0]!r}?" if near else _some(sorted(n for n in names if not n.startswith(".")))
+    raise DataError(f"{path} does not exist; {hint}")
+
+
+def _some(names: Sequence[str]) -> str:
+    if not names:
+        return "its folder is empty"
+    return f"its folder holds {', '.join(names[:8])}{', …' if len(names) > 8 else ''}"
+
+
 def container(data: bytes) -> str:
     """ "parquet", "xlsx", "" for what may be text, or a sentence's end that says what else it is."""
     if data[:4] == b"PAR1":
@@ -99,7 +130,7 @@ def container(data: bytes) -> str:
 def _zip(data: bytes) -> str:
     try:
         names = zipfile.ZipFile(io.BytesIO(data)).namelist()
-    except zipfile.BadZipFile:
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError, struct.error):
         return "a damaged zip archive or workbook; fetch or save it again"
     if "xl/workbook.xml" in names:
         return "xlsx"

@@ -22,6 +22,7 @@ __all__ = ["labelled_lines", "read_delimited"]
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
 _SAMPLE = 500  # records looked at to find the separator
+_SAMPLE_CHARACTERS = 2_000_000
 _END = "\ufdd0"  # a line of its own after the last: swallowed where a quote was left open
 _FASTTEXT = re.compile(r"__label__(\S+)\s+(.*)", re.DOTALL)
 _TREC = re.compile(r"([A-Z][A-Z0-9_]*):([a-z][a-z0-9_]*)\s+(.*)", re.DOTALL)
@@ -51,7 +52,11 @@ def read_delimited(text: str, path: PurePath, ending: str, known: frozenset[str]
     elif separator != {".csv": ",", ".tsv": "\t", ".tab": "\t"}.get(ending, separator):
         notes.append(f"{name}: the separator is the {SEPARATORS[separator]}, in spite of the ending {ending}")
     parsed = _parse(text, separator, name, notes)
-    kind = f"{SEPARATORS[separator]}-separated text" if separator else "lines without a separator"
+    kind = (
+        f"{SEPARATORS[separator]}-separated text"
+        if separator
+        else "lines (no comma, semicolon, tab or pipe divides them evenly)"
+    )
     explain = _explain(parsed, separator)
     return settle(name, kind, list(parsed.rows), parsed.lines, known, like, notes, explain)
 
@@ -129,20 +134,25 @@ def _separator(text: str, ending: str, known: frozenset[str]) -> str | None:
     best: tuple[bool, float, bool] = (False, 0.0, False)
     chosen: str | None = None
     for separator in SEPARATORS:
-        with _wide_fields():
-            reader = csv.reader(_lines(text), delimiter=separator)
-            rows = [row for row in islice(reader, _SAMPLE) if any(row)]
+        rows = _sample(text, separator, csv.QUOTE_MINIMAL)
         named = bool(rows) and len(rows[0]) > 1 and any(norm(cell) in known for cell in rows[0])
         share = _alike(rows)
         if not named:
-            with _wide_fields():
-                unquoted = csv.reader(_lines(text), delimiter=separator, quoting=csv.QUOTE_NONE)
-                share = max(share, _alike([row for row in islice(unquoted, _SAMPLE) if any(row)]))
+            share = max(share, _alike(_sample(text, separator, csv.QUOTE_NONE)))
         score = (named, round(share, 2), separator == own)
         enough = named or share >= (0.5 if separator == own else 0.9)
         if enough and score > best:
             best, chosen = score, separator
     return chosen
+
+
+def _sample(text: str, separator: str, quoting: int) -> list[list[str]]:
+    """The first non-blank records; the last is left out where the text was cut."""
+    head = text[:_SAMPLE_CHARACTERS]
+    with _wide_fields():
+        reader = csv.reader(_lines(head), delimiter=separator, quoting=quoting)  # type: ignore[arg-type]
+        rows = [row for row in islice(reader, _SAMPLE) if any(row)]
+    return rows[:-1] if len(head) < len(text) and len(rows) > 1 else rows
 
 
 def _alike(rows: list[list[str]]) -> float:
@@ -155,45 +165,38 @@ def _alike(rows: list[list[str]]) -> float:
 def _parse(text: str, separator: str, name: str, notes: list[str]) -> _Parsed:
     """The records under the first way of quoting that the whole file obeys.
 
+    In lines of equally many cells between tabs or pipes, a quote that would join several lines is taken
+    as an ordinary character. Between commas it is not: there, quotes are the rule.
+
     Raises:
         DataError: a quote is never closed, and ignoring the quotes does not give even rows.
     """
-    plain = _records(text, separator, quoting=csv.QUOTE_NONE)
     if '"' not in text or not separator:
-        return plain
-    even = len(set(map(len, plain.rows))) == 1 and len(plain.rows[0]) > 1
+        return _records(text, separator, quoting=csv.QUOTE_NONE)
     quoted = _records(text, separator, strict=True)
-    if not quoted.broken and not quoted.unclosed and (separator in ",;" or not even or _same(quoted, plain)):
+    if not quoted.broken and separator in ",;":
         return quoted
-    escaped = _records(text, separator, strict=True, doublequote=False, escapechar="\\")
-    if (
-        not escaped.broken
-        and not escaped.unclosed
-        and len(set(map(len, escaped.rows))) == 1
-        and '\\"' in text
-    ):
-        notes.append(f'{name}: quotes inside texts are written \\"')
-        return escaped
-    if even:
-        notes.append(
-            f"{name}: quotes are read as ordinary characters (every line has {len(plain.rows[0])} cells)"
-        )
-        return plain
+    plain = _records(text, separator, quoting=csv.QUOTE_NONE)
+    share = _alike(plain.rows)
+    if not quoted.broken and (share < 1.0 or len(quoted.rows) == len(plain.rows)):
+        return quoted
+    if '\\"' in text:
+        escaped = _records(text, separator, strict=True, doublequote=False, escapechar="\\")
+        if not escaped.broken and _alike(escaped.rows) == 1.0:
+            notes.append(f'{name}: quotes inside texts are written \\"')
+            return escaped
     lenient = _records(text, separator)
+    if share == 1.0 or (separator not in ",;" and share > 0.5 and share >= _alike(lenient.rows)):
+        notes.append(f"{name}: quotes are read as ordinary characters: here they do not enclose cells")
+        return plain
     if lenient.unclosed:
         raise DataError(
-            f'{name}: the quote (") that opens in row {lenient.unclosed} is never closed, so '
-            "the rest of the file "
-            f'would be one text; close it, or double the quotes inside texts (""). The row begins: '
-            f"{preview(lenient.rows[-1])}"
+            f'{name}: the quote (") that opens in row {lenient.unclosed} is never closed, so the rest of the '
+            'file would be one text; close it, or double the quotes inside texts (""). The row begins: '
+            f"{preview([cell.removesuffix(_END) for cell in lenient.rows[-1]])}"
         )
-    if quoted.broken:
-        notes.append(f"{name}: row {quoted.broken} has a quote inside a quoted text that is not doubled")
-    return _Parsed(lenient.rows, lenient.lines, 0, quoted.broken)
-
-
-def _same(a: _Parsed, b: _Parsed) -> bool:
-    return len(a.rows) == len(b.rows)
+    notes.append(f"{name}: row {quoted.broken} has a quote inside a quoted text that is not doubled")
+    return _Parsed(lenient.rows, lenient.lines, broken=quoted.broken)
 
 
 def _records(text: str, separator: str, **options: Any) -> _Parsed:

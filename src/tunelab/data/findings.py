@@ -165,7 +165,7 @@ def percent(share: float) -> str:
     """
     if 0 < share < 0.001:
         return "< 0.1 %"
-    if 0.995 <= share < 1:
+    if 0.9 < share < 1:
         return f"{min(share * 100, 99.9):.1f} %"
     return f"{share * 100:.1f} %" if 0 < share < 0.0995 else f"{share * 100:.0f} %"
 

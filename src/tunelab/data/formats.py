@@ -8,7 +8,6 @@ import io
 import json
 import re
 import warnings
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from tunelab.errors import DataError
 
 __all__ = ["KNOWN", "ending", "load_grid"]
 
-KNOWN = ".csv, .tsv, .txt, .json, .jsonl, .parquet, .xlsx (text formats also as .gz)"
+KNOWN = ".csv, .tsv, .txt, .json, .jsonl, .parquet, .xlsx, also gzipped (.gz)"
 _FORMATS = {
     ".csv": "delimited",
     ".tsv": "delimited",
@@ -100,8 +99,8 @@ def load_grid(path: Path, known: frozenset[str], like: Grid | None = None) -> Gr
     if marks:
         line = text[: text.index("\ufeff")].count("\n") + 1
         notes.append(
-            f"{path.name}: {marks} byte-order mark(s) inside the file (first in line {line}), "
-            "taken off the cells"
+            f"{path.name}: {marks} byte-order mark(s) inside the file (first in line {line}); "
+            "they are taken off the ends of cells"
         )
     return Grid(grid.name, grid.kind, grid.header, grid.columns, grid.lines, (*notes, *grid.notes))
 
@@ -147,13 +146,12 @@ def _skip(text: str, at: int) -> int:
 def _json(text: str, name: str, suffix: str) -> Grid:
     notes: list[str] = []
     try:
-        items, starts, kind = _items(text, name)
+        items, starts, kind = _items(text, name, suffix)
     except json.JSONDecodeError as error:
-        line = text.split("\n")[error.lineno - 1]
+        broken = text[max(error.pos - error.colno + 1, error.pos - 50) : error.pos + 30].split("\n")[0]
         raise DataError(
             f"{name} line {error.lineno} column {error.colno} is not valid JSON: {error.msg}. "
-            "The line reads: "
-            f"{shorten(line, 80)!r}. {_json_advice(text)}"
+            f"It reads: {shorten(broken, 80)!r}. {_json_advice(text)}"
         ) from None
     except (ValueError, RecursionError) as error:
         raise DataError(f"{name} cannot be read as JSON: {error}") from None
@@ -201,7 +199,7 @@ def _json_advice(text: str) -> str:
     return "Mend it there, or write the file again with a JSON library"
 
 
-def _items(text: str, name: str) -> tuple[list[Any], list[int], str]:
+def _items(text: str, name: str, suffix: str) -> tuple[list[Any], list[int], str]:
     """The items of a JSON list, of JSON lines or of the one list inside an object, and their positions."""
     start = _skip(text, 0)
     if text[start : start + 1] == "[":
@@ -228,7 +226,7 @@ def _items(text: str, name: str) -> tuple[list[Any], list[int], str]:
             begin = next(at for key, at in _members(text, starts[0]) if key == nested[0])
             items, starts, _ = _list(text, begin)
             return items, starts, "JSON"
-        if any(isinstance(value, dict | list) for value in items[0].values()):
+        if suffix == ".json" and any(isinstance(value, dict | list) for value in items[0].values()):
             raise DataError(
                 f"{name} holds one object ({shorten(', '.join(items[0]))}), not items; allowed are a list of "
                 "objects, one object a line, or an object with one such list"
@@ -237,7 +235,7 @@ def _items(text: str, name: str) -> tuple[list[Any], list[int], str]:
 
 
 def _is_items(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
+    return isinstance(value, list) and bool(value) and all(isinstance(item, dict) for item in value)
 
 
 def _list(text: str, at: int) -> tuple[list[Any], list[int], int]:
@@ -293,12 +291,12 @@ def _parquet(data: bytes, name: str) -> Grid:
 
     try:
         table = pq.read_table(pa.BufferReader(data))
-    except (pa.ArrowException, OSError) as error:
+        keep = [n for n in table.column_names if not re.fullmatch(r"__index_level_\d+__", n)]
+        columns = [table.column(table.column_names.index(n)).to_pylist() for n in keep]
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(f"{name} is damaged Parquet ({shorten(str(error), 120)}); write it again") from None
-    keep = [n for n in table.column_names if not re.fullmatch(r"__index_level_\d+__", n)]
     if not keep or not table.num_rows:
         raise DataError(f"{name} is empty: it has no rows")
-    columns = [table.column(table.column_names.index(n)).to_pylist() for n in keep]
     return Grid(name, "Parquet", tuple(keep), columns, list(range(1, table.num_rows + 1)))
 
 
@@ -310,7 +308,7 @@ def _xlsx(data: bytes, name: str, known: frozenset[str], like: Grid | None) -> G
         try:
             book = openpyxl.load_workbook(io.BytesIO(data), read_only=True, data_only=True)
             sheets = [(sheet.title, _sheet(sheet)) for sheet in book.worksheets]
-        except (zipfile.BadZipFile, KeyError, ValueError, SyntaxError, OSError, EOFError, TypeError) as error:
+        except Exception as error:  # openpyxl passes on whatever its parsers of zip and XML stumble over
             raise DataError(
                 f"{name} is a damaged Excel workbook ({shorten(str(error), 120)}); save it again"
             ) from None

@@ -92,7 +92,7 @@ def cell_text(value: Any) -> str:
 def _number(value: float | Decimal) -> str:
     if math.isnan(value):
         return ""
-    if math.isfinite(value) and abs(value) < 1e16 and value == int(value):
+    if math.isfinite(value) and -1e16 < value < 1e16 and value == int(value):
         return str(int(value))
     return str(value)
 
@@ -131,7 +131,7 @@ def settle(
             told.append(f"{name}: {_rows(len(repeated))} repeating the header left out ({_places(repeated)})")
         if not rows:
             raise DataError(f"{name} has only a header ({', '.join(first)}) and no rows below it")
-    else:
+    elif like is None:
         told.append(f"{name}: no header (the first row looks like data): columns are numbered from 1")
     width = _width(first, rows, headed, pad)
     _even(name, rows, lines, width, headed, explain, pad)
@@ -167,7 +167,7 @@ def _headed(rows: list[list[Any]], known: frozenset[str]) -> bool:
     if any(_numeric(cell) or _prose(cell) for cell in first):
         return False
     filled = [cell for cell in first if cell]
-    if not filled or len(set(map(norm, filled))) < len(filled):
+    if len(first) == 1 or not filled or len(set(map(norm, filled))) < len(filled):
         return False
     return not any(cell and _recurs(rows, column) for column, cell in enumerate(first))
 
@@ -217,7 +217,7 @@ def _width(first: Sequence[str], rows: list[list[Any]], headed: bool, pad: bool)
         return max(len(first), *map(len, rows))
     if headed:
         return len(first)
-    return max(Counter(map(len, rows)).items(), key=lambda item: item[1])[0]
+    return Counter(map(len, rows)).most_common(1)[0][0]
 
 
 def _even(
@@ -243,7 +243,7 @@ def _even(
     if not ragged:
         return
     rule = f"the header has {width}" if headed else f"most rows have {width}"
-    shown = "; ".join(f"row {lines[i]} has {len(rows[i])} cells: {preview(rows[i])}" for i in ragged[:3])
+    shown = "; ".join(f"row {lines[i]} has {len(rows[i])}: {preview(rows[i])}" for i in ragged[:3])
     raise DataError(
         f"{name}: {_rows(len(ragged))} of {len(rows):,} do not have the right number of cells ({rule}). "
         f"{shown}. {explain()}"

@@ -48,7 +48,7 @@ _POINT = "\ue000"  # stands for the point of a number while punctuation is dropp
 
 
 class _WithoutPunctuation(dict[int, int | None]):
-    """Translation table that drops punctuation, lone accents (`) and format characters; filled as characters appear."""
+    """Translation table without punctuation, lone accents and format characters; filled as they appear."""
 
     def __missing__(self, code: int) -> int | None:
         category = unicodedata.category(chr(code))
@@ -99,7 +99,8 @@ def near_groups(texts: Sequence[str], threshold: float = THRESHOLD, largest: flo
     The n-grams are those of the text without case, width, punctuation and spaces.
 
     threshold: Jaccard similarity in (0.5, 1]; largest: the biggest share of the texts that one group
-    may hold (duplicates may hold more). About 2 s for 20,000 short texts, 20 s for 100,000.
+    may hold (duplicates may hold more). About 0.3 s for 20,000 short texts on one core, 4 s for
+    100,000, and 17 s for 100,000 that differ only in a number.
     """
     if not 0.5 < threshold <= 1:
         raise ValueError(f"threshold must lie in (0.5, 1], got {threshold}")
@@ -163,7 +164,7 @@ def _grams(texts: Sequence[str], keep_one_in: int = 1) -> tuple[np.ndarray, np.n
         lengths = np.array([len(text) for text in block])
         owner = np.repeat(np.arange(len(block)), lengths)
         start = np.arange(len(owner)) + owner * (LATIN_GRAM - 1)
-        place = start - np.repeat(start[np.cumsum(lengths) - lengths], lengths) if len(start) else start
+        place = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         wide = _is_cjk(codes[start])
         kept = _kept(wide, place, np.repeat(lengths, lengths))
         found = np.zeros(len(start), dtype=np.uint64)
@@ -205,7 +206,7 @@ def _blocks(texts: Sequence[str], characters: int) -> Iterator[tuple[int, list[s
 
 
 def _is_cjk(codes: np.ndarray) -> np.ndarray:
-    """Kana, Han, Hangul, and the scripts of South-East Asia that write no spaces."""
+    """Han, kana and Hangul."""
     found: np.ndarray = (
         ((codes >= 0x2E80) & (codes <= 0x9FFF))
         | ((codes >= 0xAC00) & (codes <= 0xD7A3))

@@ -1,11 +1,11 @@
 """Which files are read, and whether they are already split: told by their names."""
 
-import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tunelab.data.decode import must_exist
 from tunelab.data.formats import KNOWN, ending
 from tunelab.errors import DataError
 
@@ -72,7 +72,7 @@ def find_sources(paths: Sequence[str | Path]) -> tuple[list[Source], list[str]]:
         raise DataError(f"no data file was given; give a file or a folder (formats: {KNOWN})")
     found = [Path(path).expanduser() for path in paths]
     for path in found:
-        _must_exist(path)
+        must_exist(path)
     folders = [path for path in found if path.is_dir()]
     if folders and len(found) > 1:
         raise DataError(f"{folders[0]} is a folder: give one folder, or files, not both")
@@ -83,32 +83,6 @@ def find_sources(paths: Sequence[str | Path]) -> tuple[list[Source], list[str]]:
     if len({path.resolve() for path in found}) < len(found):
         raise DataError(f"a file is given twice: {', '.join(map(str, found))}")
     return _several(found)
-
-
-def _must_exist(path: Path) -> None:
-    try:
-        if path.is_file() or path.is_dir():
-            return
-        exists = path.exists()
-        here = path.parent.is_dir()
-        names = [other.name for other in path.parent.iterdir()] if here else []
-    except PermissionError:
-        raise DataError(
-            f"{path} cannot be read: permission denied; ask its owner, or change its rights"
-        ) from None
-    if exists:
-        raise DataError(f"{path} is neither a file nor a folder; give a file with data")
-    if not here:
-        raise DataError(f"{path} does not exist: there is no folder {path.parent}")
-    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.55)
-    hint = f"did you mean {near[0]!r}?" if near else _some(sorted(n for n in names if not n.startswith(".")))
-    raise DataError(f"{path} does not exist; {hint}")
-
-
-def _some(names: Sequence[str]) -> str:
-    if not names:
-        return "its folder is empty"
-    return f"its folder holds {', '.join(names[:8])}{', …' if len(names) > 8 else ''}"
 
 
 def _several(paths: Sequence[Path]) -> tuple[list[Source], list[str]]:

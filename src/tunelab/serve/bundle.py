@@ -12,6 +12,7 @@ A bundle holds no code and no pickles.
 
 import json
 import shutil
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,7 +154,10 @@ def open_bundle(folder: Path, device: str = "cpu") -> Opened:
     source = Located(str(folder), folder) if whole else _base(folder, manifest, config)
     tokenizer, _ = load_tokenizer(Located(str(folder), folder), config)
     model = load_model(source, config, task.model_class, task.model_options(), tokenizer.pad_token_id, device)
-    tuned = method.restore(model, folder)
+    with warnings.catch_warnings():
+        # PEFT warns that the base model lies in another folder; the fingerprint has proved it the same.
+        warnings.filterwarnings("ignore", message="The PEFT config's `base_model_name_or_path` was renamed")
+        tuned = method.restore(model, folder)
     tuned.model.to(device).eval()
     assert config.max_length is not None, "settled before training"
     return Opened(folder, manifest, task, method, tuned, tokenizer, config.max_length)

@@ -90,15 +90,18 @@ def prepare(files: tuple[str, ...], task: str, data: DataConfig, model: ModelCon
     table = _read(files, task, data)
     tokenizer, told = load_tokenizer(base, model)
     notes = [*table.notes, *told]
+    if data.fix:  # what is mended is no error any more
+        table, mended = fix(table)
+        notes += mended
     tokens = encode(table.frame["text"].tolist(), tokenizer)
     known = facts(table.frame["text"].tolist(), tokens, tokenizer, base.name)
     groups = _groups(table)
     findings = check(table, known, model.max_length, groups)
     stop_on_errors(findings)
-    mended, dropped = fix(table) if data.fix else drop_unusable(table)
+    usable, dropped = drop_unusable(table)
     notes += dropped
-    if mended is not table:
-        table = mended
+    if usable is not table:
+        table = usable
         tokens = encode(table.frame["text"].tolist(), tokenizer)
         groups = _groups(table)
     if groups is None:
@@ -107,7 +110,7 @@ def prepare(files: tuple[str, ...], task: str, data: DataConfig, model: ModelCon
     return Prepared(
         table=table,
         findings=tuple(findings),
-        notes=tuple([*notes, *splits[0].notes]),
+        notes=tuple(dict.fromkeys([*notes, *(note for split in splits for note in split.notes)])),
         splits=tuple(splits),
         refit=final_split(table, groups, data),
         tokens=tokens,

@@ -18,7 +18,7 @@ def whole_run(data: str, model: str, folder: str, method: str) -> None:
             "method": method,
             "model": {"name": model, "dropout": 0.1},
             "data": {"folds": 0},
-            "train": {"epochs": 8, "batch_size": 4, "checkpoint_seconds": 0, "evaluations_per_epoch": 2},
+            "train": {"epochs": 25, "batch_size": 4, "checkpoint_seconds": 0, "evaluations_per_epoch": 2},
         }
     )
     prepared = prepare(config.files, config.task, config.data, config.model)

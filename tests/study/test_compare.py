@@ -1,0 +1,240 @@
+"""A whole study on a tiny model: what it leaves, what it repeats, and what it does with failures."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from tiny import make_model_folder, write_sentences
+
+import tunelab
+from tunelab.errors import OutputError, TrainingError
+
+METHODS = ["full", "lora", "prefix"]
+SETTINGS = {"train": {"epochs": 2, "batch_size": 16}}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_model_folder(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_sentences(tmp_path_factory.mktemp("data") / "data.csv", 120)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory, model: Path, data: Path):
+    return tunelab.compare(
+        data,
+        methods=METHODS,
+        model=str(model),
+        folds=2,
+        seeds=2,
+        out=tmp_path_factory.mktemp("study"),
+        settings=SETTINGS,
+        progress=False,
+    )
+
+
+def records(folder: Path) -> dict[str, dict]:
+    return {p.parent.name: json.loads(p.read_text()) for p in sorted((folder / "runs").glob("*/result.json"))}
+
+
+def test_every_run_is_finished_and_verified(study) -> None:
+    runs = {n: r for n, r in records(study.folder).items() if not r.get("baseline")}
+    assert len(runs) == 3 * 2 * 2 + 1  # methods x folds x seeds, and the refit of the winner
+    for name, record in runs.items():
+        assert record["status"] == "finished", name
+        assert record["verified"]["equal"], name
+        assert record["verified"]["largest_difference"] < 1e-5, name
+    assert {r["method"] for r in records(study.folder).values() if r.get("baseline")} == {
+        "majority",
+        "tfidf",
+        "embeddings",
+    }
+
+
+def test_each_row_is_judged_once_a_seed(study) -> None:
+    by_seed: dict[int, list[int]] = {}
+    for name, record in records(study.folder).items():
+        if record["method"] == "full" and record["fold"] >= 0:
+            frame = pd.read_parquet(study.folder / "runs" / name / "predictions.parquet")
+            by_seed.setdefault(record["seed"] // 2, []).extend(frame["item"])
+    assert sorted(by_seed) == [0, 1]
+    for items in by_seed.values():
+        assert sorted(items) == list(range(120))
+
+
+def test_the_table_is_made_of_the_predictions(study) -> None:
+    """The score of `full`, from its parquet files alone: the mean over seeds of the share of right rows."""
+    shares: dict[int, list[float]] = {}
+    for name, record in records(study.folder).items():
+        if record["method"] == "full" and record["fold"] >= 0:
+            frame = pd.read_parquet(study.folder / "runs" / name / "predictions.parquet")
+            shares.setdefault(record["seed"] // 2, []).extend(frame["label"] == frame["prediction"])
+    expected = np.mean([np.mean(right) for right in shares.values()])
+    row = study.table.set_index("method").loc["full"]
+    assert row["score"] == pytest.approx(expected)
+    assert row["low"] <= row["score"] <= row["high"]
+    assert pd.read_csv(study.folder / "table.csv").set_index("method").loc["full", "score"] == pytest.approx(expected)
+
+
+def test_the_winner_is_best_on_validation_and_ready(study) -> None:
+    trained = study.table[~study.table["baseline"]]
+    assert trained.set_index("method").loc[study.winner, "valid"] == trained["valid"].max()
+    specialist = tunelab.load(study.bundle)
+    assert specialist.method == study.winner
+    assert set(specialist.predict(["office lamp lovely", "hall mug broken"])) <= {"good", "bad"}
+
+
+def test_each_method_keeps_one_bundle_and_the_others_say_why(study) -> None:
+    for method in METHODS:
+        folders = [p for p in (study.folder / "runs").glob(f"{method}-*-f*")]
+        assert len(folders) == 4
+        kept = [p for p in folders if (p / "bundle/tunelab.json").exists()]
+        assert len(kept) == 1, method
+        for folder in set(folders) - set(kept):
+            assert json.loads((folder / "result.json").read_text())["bundle"].startswith("removed: study.keep=best")
+    assert not list(study.folder.rglob("checkpoints")), "no checkpoint is left of a finished run"
+
+
+def test_a_finished_study_is_not_run_again(study, model: Path, data: Path) -> None:
+    before = {p: p.stat().st_mtime_ns for p in study.folder.glob("runs/*/metrics.jsonl")}
+    again = tunelab.compare(
+        data, methods=METHODS, model=str(model), folds=2, seeds=2, out=study.folder, settings=SETTINGS, progress=False
+    )
+    assert {p: p.stat().st_mtime_ns for p in study.folder.glob("runs/*/metrics.jsonl")} == before
+    pd.testing.assert_frame_equal(again.table, study.table)
+
+
+def test_a_run_repeats_to_the_byte(study, model: Path, data: Path, tmp_path: Path) -> None:
+    result = tunelab.run(
+        data, method="lora", model=str(model), folds=2, out=tmp_path, settings=SETTINGS, progress=False
+    )
+    twin = study.folder / "runs" / result.folder.name
+    assert twin.is_dir(), "the same run has the same name"
+    assert (twin / "predictions.parquet").read_bytes() == (result.folder / "predictions.parquet").read_bytes()
+
+
+def test_what_is_in_a_record(study) -> None:
+    record = next(r for r in records(study.folder).values() if r["method"] == "lora")
+    assert record["deciding"] in record["scores"]
+    assert list(record["scores"])[0] == record["deciding"]
+    assert record["provenance"]["data_digest"]
+    assert record["provenance"]["split_digest"]
+    assert record["provenance"]["versions"]["torch"]
+    assert record["cost"]["peak_memory_bytes"] > 1e6
+    assert 0 < record["cost"]["trained_share"] < 1
+    assert record["training"]["learning_rate"] > 0
+
+
+def test_a_failure_is_recorded_and_the_study_goes_on(model: Path, data: Path, tmp_path: Path) -> None:
+    """LoRA on a projection that the model lacks fails where it is attached; head finishes."""
+    study = tunelab.compare(
+        data,
+        methods=["head", "lora"],
+        model=str(model),
+        folds=0,
+        seeds=1,
+        out=tmp_path,
+        settings={**SETTINGS, "lora.targets": ["no_such_projection"]},
+        progress=False,
+    )
+    assert study.table["method"].tolist()[0] == "head"
+    ((name, error),) = study.failures.items()
+    assert name.startswith("lora-")
+    assert "no_such_projection" in error
+    (record,) = [r for r in records(tmp_path).values() if r["method"] == "lora"]
+    assert record["status"] == "failed"
+    assert "Traceback" in record["traceback"]
+
+
+def test_a_run_that_diverges_says_so(model: Path, data: Path, tmp_path: Path) -> None:
+    """Weights with a NaN in them: the first loss is no number."""
+    from safetensors.torch import load_file, save_file
+
+    broken = make_model_folder(tmp_path / "model")
+    weights = load_file(broken / "model.safetensors")
+    next(iter(weights.values())).view(-1)[:] = float("nan")
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(TrainingError, match=r"the loss is nan at step 1 of .*learning rate"):
+        tunelab.run(data, method="full", model=str(broken), out=tmp_path / "out", settings=SETTINGS, progress=False)
+
+
+def test_two_at_once_in_one_folder_are_refused(model: Path, data: Path, tmp_path: Path) -> None:
+    import filelock
+
+    with filelock.FileLock(tmp_path / ".lock"), pytest.raises(OutputError, match="another tunelab is at work"):
+        tunelab.run(data, method="head", model=str(model), out=tmp_path, progress=False)
+
+
+def test_a_script_without_a_main_guard_works(model: Path, data: Path, tmp_path: Path) -> None:
+    """multiprocessing would run the user's script again in every worker; tunelab hides it."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"""
+print("begins")
+import tunelab
+result = tunelab.run({str(data)!r}, method="head", model={str(model)!r}, out={str(tmp_path / "out")!r},
+                     settings={{"train.epochs": 1}}, progress=False)
+print("ends", sorted(result.scores)[0])
+"""
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["begins", "ends", "accuracy"]
+
+
+def test_ctrl_c_stops_and_the_same_command_goes_on(model: Path, data: Path, tmp_path: Path) -> None:
+    """Interrupted in the middle of training, with a checkpoint; continued, it equals an unhindered run."""
+    words = ["run", str(data), "--method", "full", "--model", str(model), "train.epochs=60", "train.batch_size=4"]
+    command = [sys.executable, "-m", "tunelab.cli", *words]
+    process = subprocess.Popen(
+        [*command, "--out", str(tmp_path / "stopped")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if list((tmp_path / "stopped").glob("runs/full-*/metrics.jsonl")):
+            break
+        time.sleep(0.05)
+    time.sleep(0.5)
+    os.killpg(process.pid, signal.SIGINT)  # what a terminal sends: to every process of the group
+    _, err = process.communicate(timeout=90)
+    assert process.returncode == 130, err
+    assert "stopped" in err
+    assert "Traceback" not in err
+    assert list((tmp_path / "stopped").glob("runs/full-*/checkpoints/step-*.json"))
+    found = subprocess.run([*command, "--out", str(tmp_path / "stopped"), "--resume"], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    whole = subprocess.run([*command, "--out", str(tmp_path / "whole")], capture_output=True, text=True)
+    assert whole.returncode == 0, whole.stderr
+    (stopped,) = (tmp_path / "stopped").glob("runs/full-*")
+    assert json.loads((stopped / "result.json").read_text())["training"]["resumed_at_steps"]
+    for name in ("predictions.parquet", "bundle/model.safetensors"):
+        assert (stopped / name).read_bytes() == (tmp_path / "whole/runs" / stopped.name / name).read_bytes()
+
+
+def test_a_worker_that_is_killed_is_a_recorded_failure(tmp_path: Path) -> None:
+    from collections import deque
+
+    from victims import die, live
+
+    from tunelab.study.runner import Job, Pool
+
+    pool = Pool(2, 1, lambda *_: None)
+    outcomes = {o.job.name: o for o in pool.run(deque([Job("dies", die, ()), Job("lives", live, (41,))]))}
+    assert outcomes["lives"].value == 42
+    assert "signal 9" in str(outcomes["dies"].error)
+    assert "memory" in str(outcomes["dies"].error)
