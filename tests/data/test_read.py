@@ -117,7 +117,7 @@ def test_every_text_format_and_encoding(tmp_path: Path, name: str, encoding: str
     assert all(
         type(cell) is str for column in ("text", "label", "split", "file") for cell in table.frame[column]
     )
-    if name[0] not in "leuj":
+    if "json" not in name:
         assert table.frame["row"].tolist() == [line for *_, line in ROWS]
     title = ENCODINGS[encoding]
     assert title is None or told(table, name, title)
@@ -229,6 +229,13 @@ def test_quotes_that_enclose_nothing(tmp_path: Path) -> None:
     assert table.frame["text"].tolist() == ['he said "no, no", and left', "b, c"]
 
 
+def test_half_a_character_in_json_is_replaced_and_told(tmp_path: Path) -> None:
+    content = r'[{"text": "a \ud83d b", "label": "\ud83d\ude00"}]'
+    table = read([write(tmp_path, "a.json", content)], COLUMNS)
+    assert pairs(table) == [("a \ufffd b", "😀")]
+    assert told(table, "lone surrogates")
+
+
 # Which column, which row is the header ----------------------------------------------------------------
 
 
@@ -254,7 +261,7 @@ def test_columns_with_unknown_names_are_taken_by_unmistakable_content_only(tmp_p
     rows = [f"{i},Satz Nummer {i} ist ziemlich lang,{'ab'[i % 2]}" for i in range(8)]
     table = read([write(tmp_path, "a.csv", "\n".join(["nr,Inhalt,Klasse", *rows]))], COLUMNS)
     assert table.columns == {"text": "Inhalt", "label": "Klasse"}
-    assert told(table, "'Inhalt'" if told(table, "'Inhalt'") else "Inhalt", "judged by its content")
+    assert told(table, "Inhalt", "judged by its content")
     both = [f"Satz Nummer {i} ist lang,Antwort Nummer {i} ist lang" for i in range(8)]
     message = refusal(write(tmp_path, "b.csv", "\n".join(["Frage,Antwort", *both])))
     for word in (
@@ -531,6 +538,33 @@ def test_a_broken_file_is_refused_by_name_place_and_remedy(tmp_path: Path, name:
     message = refusal(write(tmp_path, name, content))
     assert all(re.search(re.escape(word), message, re.IGNORECASE) for word in words), message
     assert len(message) < 700
+
+
+@pytest.mark.parametrize("name", ["a.csv", "list.json", "lines.jsonl", "a.parquet", "a.xlsx", "a.csv.gz"])
+def test_damage_is_refused_or_read_but_never_a_traceback(tmp_path: Path, name: str) -> None:
+    """Cut off, and with a byte changed, at 40 places; found once: zlib errors through openpyxl."""
+    path = tmp_path / name
+    if name == "a.parquet":
+        pq.write_table(pa.Table.from_pylist(objects()), path)
+    elif name == "a.xlsx":
+        book = openpyxl.Workbook()
+        for row in (["review", "label"], *PAIRS):
+            book.active.append(row)
+        book.save(path)
+    else:
+        text = TEXT_FORMATS[name.removesuffix(".gz")].encode()
+        path.write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
+    whole = path.read_bytes()
+    refused = 0
+    for place in range(0, len(whole), len(whole) // 40 + 1):
+        changed = whole[:place] + bytes([whole[place] ^ 0xA5]) + whole[place + 1 :]
+        for damaged in (whole[:place], changed):
+            path.write_bytes(damaged)
+            try:
+                read([path], COLUMNS)
+            except DataError:
+                refused += 1
+    assert refused > 10
 
 
 def test_missing_files(tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from models_zoo import make_batch, make_model
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from models_zoo import make_batch, make_model
 from tunelab.methods import METHODS, Method
 from tunelab.methods.base import Tuned
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 from cases import CASES, Case, attach, inputs, logits, snapshot, train
+from models_zoo import ARCHITECTURES, make_batch, make_model
 from torch import Tensor
 
-from models_zoo import ARCHITECTURES, make_batch, make_model
 from tunelab.errors import ConfigError
 from tunelab.methods import METHODS
 from tunelab.methods.structure import find_structure

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 from cases import CASES, Case, attach, base_tensors, inputs, logits, optimizer_of, snapshot, train
+from models_zoo import make_batch, make_model
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from models_zoo import make_batch, make_model
 from tunelab.errors import CannotMerge, ConfigError
 from tunelab.methods import METHODS, find
 from tunelab.methods.base import Tuned

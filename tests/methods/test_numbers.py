@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 import torch
 from cases import CASES, attach, inputs, logits, optimizer_of, snapshot, train
+from models_zoo import make_batch, make_model
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
-from models_zoo import make_batch, make_model
 from tunelab.errors import ConfigError
 from tunelab.methods import METHODS
 from tunelab.methods.base import Tuned

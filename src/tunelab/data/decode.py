@@ -209,7 +209,7 @@ def _everyday(text: str, codec: str) -> float:
     counts = Counter(text)
     beyond = {c: n for c, n in counts.items() if c > "\x7f"}
     total = sum(beyond.values())
-    if not total or sum(beyond.get(c, 0) for c in _FREQUENT) < 0.03 * total - 9:
+    if not total or sum(beyond.get(c, 0) for c in _FREQUENT) < 0.03 * total - 2:
         return 0.0
     return sum(n for c, n in beyond.items() if c in _plane(codec)) / total
 

@@ -179,7 +179,7 @@ def _json(text: str, name: str, suffix: str) -> Grid:
         "\ufffd" in cell for c in columns for cell in c if isinstance(cell, str)
     ):
         notes.append(f"{name}: halves of characters (lone surrogates) were replaced by \ufffd")
-    return Grid(name, kind, tuple(keys), columns, lines, tuple(notes))
+    return Grid(name, kind, tuple(_sound(keys)), columns, lines, tuple(notes))
 
 
 def _sound(column: list[Any]) -> list[Any]:

@@ -1,17 +1,17 @@
 """AdaLoRA: low-rank updates in singular-value form; unimportant directions are given up during training.
 
 Paper: Zhang et al., "AdaLoRA: Adaptive Budget Allocation for Parameter-Efficient Fine-Tuning", 2023,
-arXiv:2303.10512, section 3, equations 4 to 12.
+arXiv:2303.10512, section 3.
     h = W x + (alpha / R) · P Λ Q x       P: [D_out, R], Λ: R singular values from zero, Q: [R, D_in]
     extra loss = γ · mean over P and Q of ‖PᵀP − I‖, ‖QQᵀ − I‖      (Frobenius norm)
     budget b(s): R·n until share t_i; then cubic to r·n at share 1 − t_f; then fixed     n targets
     importance of a direction: smoothed |w · ∇w|, times its smoothed uncertainty
 Trains R · (D_in + D_out + 1) numbers per target, and the head; at the end r·n directions are left, the
 others have Λ = 0. Λ starts at zero, so step 0 equals the base.
-Differs from the paper: PEFT's implementation, where the mean is over matrices (equation 4 sums) and the
-norm is not squared; the saved adapter keeps all R directions, those given up with Λ = 0, so that a
+Differs from the paper: PEFT's implementation, where the extra loss is a mean over matrices of norms (the
+paper sums their squares); the saved adapter keeps all R directions, those given up with Λ = 0, so that a
 checkpoint from the middle of the training is exact too.
-Learning rate: the paper takes 5e-4 to 2.2e-3 for DeBERTa-v3-base (appendix E, table 8).
+Learning rate: the paper takes 5e-4 to 2.2e-3 for DeBERTa-v3-base (appendix); the default is its upper end.
 """
 
 from collections.abc import Mapping
@@ -128,7 +128,7 @@ class AdaLora(PeftMethod):
     summary = "LoRA that gives its ranks to the weights that need them, during training"
     paper = "Zhang et al., AdaLoRA, 2023, arXiv:2303.10512"
     Settings = AdaLoraSettings
-    learning_rate = 1e-3
+    learning_rate = 2e-3
     peft_type = "ADALORA"
     settings: AdaLoraSettings
 

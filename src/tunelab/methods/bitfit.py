@@ -8,7 +8,8 @@ Differs from the paper: many newer models have no bias at all (Llama, Qwen3, Mod
 of the norms move instead (setting `norm_scales`), the nearest thing: one number a feature, as in Zhao et
 al., "Tuning LayerNorm in Attention", 2023, arXiv:2312.11420. Qwen2 has biases at its queries, keys and
 values only, and only those move.
-Learning rate: the paper searches 1e-4 to 1e-3 (section 4.1), higher than for full fine-tuning.
+Learning rate: the paper searches 1e-4 to 1e-3, higher than for full fine-tuning;
+the default is its upper end.
 """
 
 from typing import Literal

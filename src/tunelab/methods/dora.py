@@ -5,7 +5,7 @@ equation 5.
     W' = m · (W + (alpha / R) · B A) / ‖W + (alpha / R) · B A‖      norm of each output's weights
 Trains R · (D_in + D_out) + D_out numbers per target, and the head. m starts as ‖W‖ and B at zero, so
 step 0 equals the base. The norm is treated as a constant in the gradient (section 4.3).
-Learning rate: the paper takes LoRA's (table 8).
+Learning rate: as LoRA.
 """
 
 from typing import Any
@@ -27,7 +27,7 @@ class Dora(PeftMethod):
     summary = "LoRA for the direction of the weights, and a trained magnitude"
     paper = "Liu et al., DoRA, 2024, arXiv:2402.09353"
     Settings = DoraSettings
-    learning_rate = 5e-4
+    learning_rate = 1e-3
     peft_type = "LORA"
     settings: DoraSettings
 

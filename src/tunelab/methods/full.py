@@ -4,8 +4,9 @@ Paper: Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers for
 Understanding", 2019, arXiv:1810.04805, section 3.2 and appendix A.3.
     θ ← θ − η · AdamW(∇_θ loss)           θ: all parameters, trunk and head
 Trains as many numbers as the model has.
-Learning rate: the paper searches 5e-5, 3e-5, 2e-5 for 110M and 340M parameters; smaller encoders take
-more, so the default is the paper's upper end.
+Learning rate: the paper searches 5e-5, 3e-5, 2e-5 for 110M and 340M parameters. Smaller encoders take
+more: ELECTRA (Clark et al. 2020, arXiv:2003.10555, appendix B) takes 5e-5 for its large, 1e-4 for its base
+and 3e-4 for its small size (14M).
 """
 
 from torch import nn
@@ -21,7 +22,7 @@ class Full(SelectiveMethod):
     name = "full"
     summary = "every parameter of the model is trained"
     paper = "Devlin et al., BERT, 2019, arXiv:1810.04805"
-    learning_rate = 5e-5
+    learning_rate = 1e-4
 
     def attach(self, model: nn.Module) -> SelectiveTuned:
         return SelectiveTuned(model, [name for name, _ in model.named_parameters()])

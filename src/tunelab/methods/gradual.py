@@ -8,7 +8,7 @@ training after which everything moves (setting `until`).
 Trains as many numbers as the model has, at the end.
 Differs from the paper: the stages are shares of the training, not whole epochs, so that a short training
 unfreezes everything too; the learning rate follows the run's schedule, not slanted triangles.
-Learning rate: as full fine-tuning (Devlin et al. 2019, arXiv:1810.04805, appendix A.3).
+Learning rate: as full fine-tuning.
 """
 
 from pydantic import Field

@@ -1,7 +1,7 @@
 """Head only: the trunk is frozen, and what lies above it (pooler, classifier) is trained.
 
 Paper: Peters et al., "To Tune or Not to Tune? Adapting Pretrained Representations to Diverse Tasks",
-2019, arXiv:1903.05987, section 3 (feature extraction).
+2019, arXiv:1903.05987 (there: feature extraction).
     logits = head(trunk(x))               only the head's parameters move
 Trains the head's parameters: D·D + D for a pooler, C·D + C for a classifier of C classes.
 Differs from the paper: the features are the last layer's, not a learnt mix of all layers.

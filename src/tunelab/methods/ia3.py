@@ -6,7 +6,7 @@ Learning", 2022, arXiv:2205.05638, section 3.3, equation 1.
 Trains D_k + D_v + D_ff numbers a layer, and the head. The vectors start at one, so step 0 equals the base.
 Differs from the paper: where one projection computes queries, keys and values (GPT-2, ModernBERT) its
 whole output is scaled, 3 D numbers, the queries' too.
-Learning rate: the paper takes 3e-3 with Adafactor (section 3.5); PEFT's examples take up to 8e-3.
+Learning rate: the paper takes 3e-3 with Adafactor; PEFT's examples take up to 8e-3 with AdamW.
 """
 
 from typing import Any

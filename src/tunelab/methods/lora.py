@@ -5,7 +5,7 @@ section 4.1, equation 3.
     h = W x + (alpha / R) · B A x         A: [R, D_in] random, B: [D_out, R] zero
 Trains R · (D_in + D_out) numbers per target, and the head. B starts at zero, so step 0 equals the base.
 A projection that computes queries, keys and values at once (GPT-2, ModernBERT) is adapted whole.
-Learning rate: the paper takes 2e-4 to 5e-4 for RoBERTa (table 9); smaller encoders take more.
+Learning rate: the paper takes 4e-4 to 5e-4 for RoBERTa-base (table 9); a small encoder takes more.
 """
 
 from typing import Any
@@ -27,7 +27,7 @@ class Lora(PeftMethod):
     summary = "low-rank updates of the attention weights, the trunk frozen"
     paper = "Hu et al., LoRA, 2022, arXiv:2106.09685"
     Settings = LoraSettings
-    learning_rate = 5e-4
+    learning_rate = 1e-3
     peft_type = "LORA"
     settings: LoraSettings
 

@@ -1,6 +1,6 @@
 """P-tuning: the vectors read before every text come from a small trained network; the trunk is frozen.
 
-Paper: Liu et al., "GPT Understands, Too", 2021, arXiv:2103.10385, section 3.2.
+Paper: Liu et al., "GPT Understands, Too", 2021, arXiv:2103.10385, section 3.
     P = encoder(V)                        V: [N, E] trained
     mlp:   W_3 relu(W_2 relu(W_1 V))      W_1: [H, E], W_2: [H, H], W_3: [E, H], with biases
     lstm:  W_2 relu(W_1 BiLSTM(V))        two layers of H each way; W_1: [2H, 2H], W_2: [E, 2H], with biases
@@ -8,8 +8,7 @@ Trains N·E and the network, and the head. mlp: E·H + H + H·H + H + H·E + E. 
 first layer, 8·H·(2H + H + 2) for each further one, and 4·H·H + 2·H + 2·H·E + E.
 Only P is saved: the network is needed in training alone.
 Differs from the paper: all vectors come before the text, none between its parts.
-Learning rate: the paper's code takes 1e-5 to 1e-4 with the trunk trained too; with a frozen trunk PEFT's
-examples take 1e-3 to 3e-2. The head takes `head_ratio` of it.
+Learning rate: PEFT's examples with a frozen trunk take 1e-3 to 3e-2. The head takes `head_ratio` of it.
 """
 
 from typing import Literal
@@ -63,7 +62,7 @@ class PTuning(VirtualMethod):
     summary = "as prompt, the vectors coming from a small trained network"
     paper = "Liu et al., GPT Understands, Too, 2021, arXiv:2103.10385"
     Settings = PTuningSettings
-    learning_rate = 3e-3
+    learning_rate = 1e-2
     kind = "TUNELAB_P_TUNING"
     settings: PTuningSettings
 

@@ -10,7 +10,7 @@ projection it starts random. Only P is saved, in the layout of PEFT's file.
 Differs from the paper: the text keeps its own positions (prefix keys are added after rotary positions are).
 Needs attention that goes through `transformers`' attention interface. DeBERTa's does not: its scores are
 made of relative positions, which a prefix has not.
-Learning rate: P-Tuning v2 searches 5e-3 to 2e-2 without projection. The head takes `head_ratio` of it.
+Learning rate: P-Tuning v2's code takes 5e-3 to 2e-2 without projection. The head takes `head_ratio` of it.
 """
 
 # B batch, T tokens, S keys, N prefix length, L layers, H key heads, d size of a head, M width of projection
@@ -115,7 +115,7 @@ class Prefix(Method):
     summary = "every layer attends to trained keys and values, the trunk frozen"
     paper = "Li and Liang, Prefix-Tuning, 2021, arXiv:2101.00190"
     Settings = PrefixSettings
-    learning_rate = 5e-3
+    learning_rate = 1e-2
     weights = "adapter"
     kind = "TUNELAB_PREFIX"
     changes_at_start = "the prefix takes a share of the attention from the first step on"

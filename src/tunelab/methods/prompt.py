@@ -7,8 +7,8 @@ Trains N · E numbers, and the head. P starts as the embeddings of randomly draw
 better than random numbers).
 Differs from the paper: the words are drawn from the whole vocabulary, not the 5,000 most frequent; the
 answer comes from a trained head, not from generated words.
-Learning rate: the paper takes 0.3 with Adafactor (section 3); with AdamW, whose steps do not scale with
-the vector, about a thirtieth. The head takes `head_ratio` of it.
+Learning rate: the paper takes 0.3 with Adafactor (section 3); AdamW's steps do not scale with the vector's
+length, so a tenth. The head takes `head_ratio` of it.
 """
 
 from typing import Literal
@@ -38,7 +38,7 @@ class Prompt(VirtualMethod):
     summary = "trained vectors are read before every text, the trunk frozen"
     paper = "Lester et al., Prompt Tuning, 2021, arXiv:2104.08691"
     Settings = PromptSettings
-    learning_rate = 1e-2
+    learning_rate = 3e-2
     kind = "TUNELAB_PROMPT"
     settings: PromptSettings
 

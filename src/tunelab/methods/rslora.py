@@ -5,7 +5,7 @@ arXiv:2312.03732, section 3.2, theorem 3.2.
     h = W x + (alpha / √R) · B A x        A: [R, D_in] random, B: [D_out, R] zero
 Trains R · (D_in + D_out) numbers per target, and the head. B starts at zero, so step 0 equals the base.
 The default rank is higher than LoRA's: that is what the scale is for.
-Learning rate: LoRA's (Hu et al. 2022, arXiv:2106.09685, table 9).
+Learning rate: LoRA's in the paper; the larger scale makes up for the half of it.
 """
 
 from typing import Any

@@ -5,8 +5,7 @@ arXiv:1911.03090, section 3 (a quarter of the layers is enough for about 90 % of
     θ_l ← θ_l − η · AdamW(∇ loss)         for l > L − K; the others stay as pretrained
 Trains the top K of L layers, the final norm where there is one, and the head. With K = L only the
 embeddings stay frozen.
-Learning rate: as full fine-tuning (Devlin et al. 2019, arXiv:1810.04805, appendix A.3), a little more
-because fewer numbers move.
+Learning rate: as full fine-tuning.
 """
 
 from pydantic import Field
