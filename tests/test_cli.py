@@ -46,7 +46,10 @@ def test_help_is_instant_and_imports_no_torch() -> None:
     for _ in range(3):
         began = time.monotonic()
         done = subprocess.run(
-            [sys.executable, "-X", "importtime", "-m", "tunelab.cli", "--help"], capture_output=True, text=True, check=True
+            [sys.executable, "-X", "importtime", "-m", "tunelab.cli", "--help"],
+            capture_output=True,
+            text=True,
+            check=True,
         )
         times.append(time.monotonic() - began)
         modules = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
@@ -54,7 +57,9 @@ def test_help_is_instant_and_imports_no_torch() -> None:
     assert min(times) < 1.0, times  # with the import trace on, and on a loaded machine
 
 
-@pytest.mark.parametrize("verb", ["compare", "run", "predict", "check", "export", "methods", "tasks", "models"])
+@pytest.mark.parametrize(
+    "verb", ["compare", "run", "predict", "check", "export", "methods", "tasks", "models"]
+)
 def test_every_verb_has_an_example(verb: str, call: Callable[..., tuple[int, str, str]]) -> None:
     code, out, _ = call(verb, "--help")
     assert code == 0
@@ -76,7 +81,9 @@ def with_file(data: bytes | str, name: str = "data.csv") -> Callable[[Path], lis
     return make
 
 
-def with_frame(change: Callable[[pd.DataFrame], pd.DataFrame], *more: object) -> Callable[[Path], list[object]]:
+def with_frame(
+    change: Callable[[pd.DataFrame], pd.DataFrame], *more: object
+) -> Callable[[Path], list[object]]:
     return lambda folder: [csv(folder, change(ROWS.copy())), *more]
 
 
@@ -91,11 +98,14 @@ MISTAKES = {
         ["'odd'", "row"],
     ),
     "all texts empty": (with_frame(lambda f: f.assign(text="")), ["text", "empty"]),
-    "ragged": (with_file("text,label\n" + "a b c,good\n" * 9 + "one, two, three,bad\n"), ["row 11", "4", "2"]),
+    "ragged": (
+        with_file("text,label\n" + "a b c,good\n" * 9 + "one, two, three,bad\n"),
+        ["row 11", "4", "2"],
+    ),
     "binary junk": (with_file(bytes(range(256)) * 40), ["data.csv"]),
     "a picture": (with_file(b"\x89PNG\r\n\x1a\n" + b"\0\1\2" * 99), ["data.csv"]),
     "wrong encoding": (
-        with_file("text,label\n".encode() + ("好" * 40).encode() + b"\xff\xfe\x81 ,good\n" + b"fine,bad\n" * 9),
+        with_file(b"text,label\n" + ("好" * 40).encode() + b"\xff\xfe\x81 ,good\n" + b"fine,bad\n" * 9),
         ["data.csv"],
     ),
     "labels unique per row": (
@@ -105,7 +115,10 @@ MISTAKES = {
     "misspelt setting": (with_frame(lambda f: f, "lora.rnk=8"), ["lora.rnk", "did you mean 'rank'"]),
     "misspelt section": (with_frame(lambda f: f, "trian.epochs=2"), ["trian.epochs", "did you mean 'train'"]),
     "misspelt name in a section": (with_frame(lambda f: f, "train.epoch=2"), ["did you mean 'epochs'"]),
-    "value out of range": (with_frame(lambda f: f, "train.epochs=-1"), ["train.epochs", "greater than 0", "-1"]),
+    "value out of range": (
+        with_frame(lambda f: f, "train.epochs=-1"),
+        ["train.epochs", "greater than 0", "-1"],
+    ),
     "value of another type": (with_frame(lambda f: f, "train.batch_size=many"), ["train.batch_size", "many"]),
     "two mistakes at once": (
         with_frame(lambda f: f, "train.epochs=0", "train.batch_size=0"),
@@ -114,7 +127,10 @@ MISTAKES = {
     "unknown method": (with_frame(lambda f: f, "--methods", "lroa"), ["lroa", "did you mean 'lora'"]),
     "unknown task": (with_frame(lambda f: f, "--task", "clasify"), ["did you mean 'classify'"]),
     "unknown model": (with_frame(lambda f: f, "--model", "no/such-model"), ["no/such-model", "HF_ENDPOINT"]),
-    "missing model folder": (with_frame(lambda f: f, "--model", "./nowhere"), ["./nowhere", "does not exist"]),
+    "missing model folder": (
+        with_frame(lambda f: f, "--model", "./nowhere"),
+        ["./nowhere", "does not exist"],
+    ),
     "settings file missing": (with_frame(lambda f: f, "--config", "no.yaml"), ["no.yaml"]),
     "no file at all": (lambda folder: ["lora.rank=8"], ["no data file"]),
 }
@@ -122,7 +138,11 @@ MISTAKES = {
 
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_gets_one_clear_message(
-    name: str, call: Callable[..., tuple[int, str, str]], tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    call: Callable[..., tuple[int, str, str]],
+    tmp_path: Path,
+    model: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Exit code 2, no traceback, the place and the way out named, and no model was opened."""
     from transformers import PreTrainedModel
@@ -167,10 +187,14 @@ def test_a_full_disk_leaves_nothing_that_looks_finished(
 
     monkeypatch.setattr(os, "fsync", full)
     target = tmp_path / "bundle"
-    with pytest.raises(OutputError, match=r"disk is full.*run the same command again"), output_errors(target):
-        with folder_atomically(target) as work:
+
+    def write() -> None:
+        with output_errors(target), folder_atomically(target) as work:
             (work / "half").write_text("x")
             write_atomically(work / "tunelab.json", b"{}")
+
+    with pytest.raises(OutputError, match=r"disk is full.*run the same command again"):
+        write()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -178,7 +202,9 @@ def test_run_then_predict_text_and_file(
     call: Callable[..., tuple[int, str, str]], tmp_path: Path, model: Path
 ) -> None:
     data, out = csv(tmp_path, ROWS), tmp_path / "out"
-    code, shown, err = call("run", data, "--method", "head", "--model", model, "--out", out, "train.epochs=1", "-q")
+    code, shown, err = call(
+        "run", data, "--method", "head", "--model", model, "--out", out, "train.epochs=1", "-q"
+    )
     assert code == 0, err
     bundle = Path(shown.split("model:")[1].strip())
     code, shown, _ = call("predict", bundle, "--text", "office lamp lovely", "--text", "hall mug [broken]")
@@ -229,7 +255,9 @@ def test_check_shows_findings_and_mends_into_another_file(
     assert data.read_bytes() == before, "the user's own file is never changed"
 
 
-def test_check_ends_with_2_on_errors(call: Callable[..., tuple[int, str, str]], tmp_path: Path, model: Path) -> None:
+def test_check_ends_with_2_on_errors(
+    call: Callable[..., tuple[int, str, str]], tmp_path: Path, model: Path
+) -> None:
     code, shown, _ = call("check", csv(tmp_path, ROWS.assign(label="good")), "--model", model)
     assert code == 2
     assert "error" in shown

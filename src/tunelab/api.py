@@ -284,8 +284,8 @@ def predict_file(
     Raises:
         DataError: the file cannot be read. OutputError: the result cannot be written.
     """
-    from tunelab.data.write import check_target, write_frame
     from tunelab.data.inputs import read_texts
+    from tunelab.data.write import check_target, write_frame
 
     target = Path(out)
     check_target(target)

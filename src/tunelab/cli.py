@@ -51,7 +51,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only the result")]
 
 
 @app.command(
-    epilog="Example: `tunelab compare reviews.csv --methods full,lora,head --seeds 3 train.epochs=5 lora.rank=16`"
+    epilog="Example: `tunelab compare reviews.csv --methods full,lora --seeds 3 train.epochs=5 lora.rank=16`"
 )
 def compare(
     words: FilesAndSettings,
@@ -173,7 +173,8 @@ def run(
     name = result.record["deciding"]
     cost = result.record["cost"]
     screen.print(
-        f"{method}: {result.record['judged_on']} {name.replace('_', '-')} [bold]{result.scores[name]:.4f}[/], "
+        f"{method}: {result.record['judged_on']} {name.replace('_', '-')} "
+        f"[bold]{result.scores[name]:.4f}[/], "
         f"{cost['trained_parameters']:,} parameters trained ({100 * cost['trained_share']:.2f} %) "
         f"in {span(cost['train_seconds'])}"
     )

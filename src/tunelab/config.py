@@ -71,7 +71,7 @@ class ModelConfig(Section):
         None,
         ge=8,
         le=131072,
-        description="tokens of a text that are kept, specials included; None: 256, or all that the model knows",
+        description="tokens of a text that are kept, specials included; None: 256, or what the model knows",
     )
     dropout: float | None = Field(None, ge=0, lt=1, description="hidden dropout; None keeps the model's own")
     attention_dropout: float | None = Field(None, ge=0, lt=1, description="None keeps the model's own")

@@ -205,7 +205,7 @@ def _check_files(found: Located, trust_remote_code: bool) -> None:
         )
         if pickled:
             raise ModelError(
-                f"{folder} has only pickled weights ({', '.join(pickled[:3])}), which can run code when opened. "
+                f"{folder} has only pickled weights ({', '.join(pickled[:3])}), which can run code. "
                 "tunelab reads safetensors only: load it once where you trust it and call "
                 "model.save_pretrained(folder), which writes model.safetensors"
             )

@@ -155,7 +155,7 @@ class StudyView:
         how = f"{len(prepared.splits)} folds, e.g. " if len(prepared.splits) > 1 else ""
         self._out.print(
             f"{len(prepared.table):,} rows: {how}{len(first.train):,} train, {len(first.valid):,} valid, "
-            f"{len(first.test):,} test. {values['workers']} runs side by side, {values['threads']} threads each."
+            f"{len(first.test):,} test. {values['workers']} at a time, {values['threads']} threads each."
         )
 
     def _on_planned(self, name: str, values: Mapping[str, Any]) -> None:
@@ -184,7 +184,9 @@ class StudyView:
             return
         score = record["scores"][record["deciding"]]
         how = "was there" if values["again"] else span(record["cost"]["train_seconds"])
-        self._out.print(f"{min(self._done, self._runs)}/{self._runs} {name}: {record['deciding']} {score:.4f} ({how})")
+        self._out.print(
+            f"{min(self._done, self._runs)}/{self._runs} {name}: {record['deciding']} {score:.4f} ({how})"
+        )
 
     def _on_failed(self, name: str, values: Mapping[str, Any]) -> None:
         self._close(name)

@@ -84,7 +84,9 @@ def test_the_table_is_made_of_the_predictions(study) -> None:
     row = study.table.set_index("method").loc["full"]
     assert row["score"] == pytest.approx(expected)
     assert row["low"] <= row["score"] <= row["high"]
-    assert pd.read_csv(study.folder / "table.csv").set_index("method").loc["full", "score"] == pytest.approx(expected)
+    assert pd.read_csv(study.folder / "table.csv").set_index("method").loc["full", "score"] == pytest.approx(
+        expected
+    )
 
 
 def test_the_winner_is_best_on_validation_and_ready(study) -> None:
@@ -97,19 +99,28 @@ def test_the_winner_is_best_on_validation_and_ready(study) -> None:
 
 def test_each_method_keeps_one_bundle_and_the_others_say_why(study) -> None:
     for method in METHODS:
-        folders = [p for p in (study.folder / "runs").glob(f"{method}-*-f*")]
+        folders = list((study.folder / "runs").glob(f"{method}-*-f*"))
         assert len(folders) == 4
         kept = [p for p in folders if (p / "bundle/tunelab.json").exists()]
         assert len(kept) == 1, method
         for folder in set(folders) - set(kept):
-            assert json.loads((folder / "result.json").read_text())["bundle"].startswith("removed: study.keep=best")
+            assert json.loads((folder / "result.json").read_text())["bundle"].startswith(
+                "removed: study.keep=best"
+            )
     assert not list(study.folder.rglob("checkpoints")), "no checkpoint is left of a finished run"
 
 
 def test_a_finished_study_is_not_run_again(study, model: Path, data: Path) -> None:
     before = {p: p.stat().st_mtime_ns for p in study.folder.glob("runs/*/metrics.jsonl")}
     again = tunelab.compare(
-        data, methods=METHODS, model=str(model), folds=2, seeds=2, out=study.folder, settings=SETTINGS, progress=False
+        data,
+        methods=METHODS,
+        model=str(model),
+        folds=2,
+        seeds=2,
+        out=study.folder,
+        settings=SETTINGS,
+        progress=False,
     )
     assert {p: p.stat().st_mtime_ns for p in study.folder.glob("runs/*/metrics.jsonl")} == before
     pd.testing.assert_frame_equal(again.table, study.table)
@@ -127,7 +138,7 @@ def test_a_run_repeats_to_the_byte(study, model: Path, data: Path, tmp_path: Pat
 def test_what_is_in_a_record(study) -> None:
     record = next(r for r in records(study.folder).values() if r["method"] == "lora")
     assert record["deciding"] in record["scores"]
-    assert list(record["scores"])[0] == record["deciding"]
+    assert next(iter(record["scores"])) == record["deciding"]
     assert record["provenance"]["data_digest"]
     assert record["provenance"]["split_digest"]
     assert record["provenance"]["versions"]["torch"]
@@ -166,13 +177,18 @@ def test_a_run_that_diverges_says_so(model: Path, data: Path, tmp_path: Path) ->
     next(iter(weights.values())).view(-1)[:] = float("nan")
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(TrainingError, match=r"the loss is nan at step 1 of .*learning rate"):
-        tunelab.run(data, method="full", model=str(broken), out=tmp_path / "out", settings=SETTINGS, progress=False)
+        tunelab.run(
+            data, method="full", model=str(broken), out=tmp_path / "out", settings=SETTINGS, progress=False
+        )
 
 
 def test_two_at_once_in_one_folder_are_refused(model: Path, data: Path, tmp_path: Path) -> None:
     import filelock
 
-    with filelock.FileLock(tmp_path / ".lock"), pytest.raises(OutputError, match="another tunelab is at work"):
+    with (
+        filelock.FileLock(tmp_path / ".lock"),
+        pytest.raises(OutputError, match="another tunelab is at work"),
+    ):
         tunelab.run(data, method="head", model=str(model), out=tmp_path, progress=False)
 
 
@@ -195,7 +211,16 @@ print("ends", sorted(result.scores)[0])
 
 def test_ctrl_c_stops_and_the_same_command_goes_on(model: Path, data: Path, tmp_path: Path) -> None:
     """Interrupted in the middle of training, with a checkpoint; continued, it equals an unhindered run."""
-    words = ["run", str(data), "--method", "full", "--model", str(model), "train.epochs=60", "train.batch_size=4"]
+    words = [
+        "run",
+        str(data),
+        "--method",
+        "full",
+        "--model",
+        str(model),
+        "train.epochs=60",
+        "train.batch_size=4",
+    ]
     command = [sys.executable, "-m", "tunelab.cli", *words]
     process = subprocess.Popen(
         [*command, "--out", str(tmp_path / "stopped")],
@@ -216,7 +241,9 @@ def test_ctrl_c_stops_and_the_same_command_goes_on(model: Path, data: Path, tmp_
     assert "stopped" in err
     assert "Traceback" not in err
     assert list((tmp_path / "stopped").glob("runs/full-*/checkpoints/step-*.json"))
-    found = subprocess.run([*command, "--out", str(tmp_path / "stopped"), "--resume"], capture_output=True, text=True)
+    found = subprocess.run(
+        [*command, "--out", str(tmp_path / "stopped"), "--resume"], capture_output=True, text=True
+    )
     assert found.returncode == 0, found.stderr
     whole = subprocess.run([*command, "--out", str(tmp_path / "whole")], capture_output=True, text=True)
     assert whole.returncode == 0, whole.stderr

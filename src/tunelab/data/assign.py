@@ -147,7 +147,7 @@ def _single(
 
 def _rounded(quota: np.ndarray, low: np.ndarray, high: np.ndarray, size: int, tie: np.ndarray) -> np.ndarray:
     """Whole numbers between low and high, near the quota, that sum to `size` where the bounds allow it."""
-    number = np.minimum(np.maximum(np.floor(quota + 1e-9).astype(np.int64), low), high)
+    number: np.ndarray = np.minimum(np.maximum(np.floor(quota + 1e-9).astype(np.int64), low), high)
     while (missing := size - int(number.sum())) != 0:
         step = 1 if missing > 0 else -1
         able = np.flatnonzero(number < high if step > 0 else number > low)

@@ -9,6 +9,7 @@ import io
 import logging
 import os
 import unicodedata
+import zipfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -116,7 +117,7 @@ def _load(path: Path) -> Tokens | None:
             return Tokens(stored["ids"], stored["starts"], int(stored["tail"]))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         log.warning("cached tokens %s are damaged (%s); encoding again", path, error)
         return None
 

@@ -25,7 +25,9 @@ def read_texts(path: Path, column: str | None = None) -> tuple[pd.DataFrame, lis
     grid = load_grid(path, known)
     places, notes = find_columns(grid, [TEXT], chosen)
     texts = cells(grid, "text", places["text"])
-    frame = pd.DataFrame({name: _plain(cells_) for name, cells_ in zip(grid.names, grid.columns, strict=True)})
+    frame = pd.DataFrame(
+        {name: _plain(cells_) for name, cells_ in zip(grid.names, grid.columns, strict=True)}
+    )
     empty = [grid.lines[i] for i, text in enumerate(texts) if not text]
     if empty:
         shown = ", ".join(map(str, empty[:5])) + (", …" if len(empty) > 5 else "")
@@ -35,4 +37,6 @@ def read_texts(path: Path, column: str | None = None) -> tuple[pd.DataFrame, lis
 
 def _plain(column: list[object]) -> list[object]:
     """Cells as text, but numbers and truth values as they were (they come back as they went in)."""
-    return [value if isinstance(value, (bool, int, float, list, dict)) else cell_text(value) for value in column]
+    return [
+        value if isinstance(value, (bool, int, float, list, dict)) else cell_text(value) for value in column
+    ]

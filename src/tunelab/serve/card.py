@@ -85,4 +85,4 @@ base = AutoModelForSequenceClassification.from_pretrained(
 model = PeftModel.from_pretrained(base, "path/to/this/folder")
 ```
 """
-    return "\nThis kind of adapter is attached by tunelab only; `transformers` and `peft` have no class for it.\n"
+    return "\nOnly tunelab attaches this kind of adapter; `transformers` and `peft` have no class for it.\n"

@@ -279,9 +279,9 @@ def _not_finite(
     what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient's norm is {norm}"
     return (
         f"{what} at step {step + 1} of {total} (learning rate {learning_rate:.3g}, {precision.name}). "
-        "Likely causes, in this order: the learning rate is too high (try a tenth: train.learning_rate); no warm-up "
-        "(train.warmup_ratio=0.1); clipping is off (train.max_grad_norm=1); bfloat16 overflows in this model "
-        "(train.precision=float32)"
+        "Likely causes, in this order: the learning rate is too high (try a tenth: train.learning_rate); no "
+        "warm-up (train.warmup_ratio=0.1); clipping is off (train.max_grad_norm=1); bfloat16 overflows "
+        "in this model (train.precision=float32)"
     )
 
 

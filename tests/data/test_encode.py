@@ -1,0 +1,111 @@
+"""Tokens: the tokenizer's own truncation, a cache that is told apart by content, lost characters."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny import make_model_folder
+from transformers import AutoTokenizer
+
+from tunelab.data.batch import collate, epoch_batches, sorted_batches
+from tunelab.data.encode import encode, facts
+
+TEXTS = ["office lamp lovely", "", "hall " * 80, "kitchen 好 lamp", "é mug", "!?"]
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory):
+    return AutoTokenizer.from_pretrained(make_model_folder(tmp_path_factory.mktemp("m") / "tiny"))
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TUNELAB_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.mark.parametrize("length", [8, 16, 500])
+def test_truncation_is_the_tokenizers_own(length: int, tokenizer) -> None:
+    tokens = encode(TEXTS, tokenizer)
+    expected = tokenizer(TEXTS, truncation=True, max_length=length)["input_ids"]
+    assert [tokens.row(i, length).tolist() for i in range(len(TEXTS))] == expected
+    assert tokens.lengths.tolist() == [len(ids) for ids in tokenizer(TEXTS)["input_ids"]]
+
+
+def test_the_cache_answers_the_second_time_and_never_for_other_texts(
+    own_cache: Path, tokenizer, monkeypatch
+) -> None:
+    first = encode(TEXTS, tokenizer)
+    other = encode([*TEXTS[:-1], "!!"], tokenizer)
+    assert not np.array_equal(first.ids, other.ids)
+    assert len(list(own_cache.rglob("*.npz"))) == 2
+    monkeypatch.setattr("tunelab.data.encode._call", lambda *_: pytest.fail("encoded again"))
+    again = encode(TEXTS, tokenizer)
+    assert np.array_equal(first.ids, again.ids)
+    assert again.tail == first.tail == 1
+
+
+def test_a_damaged_cache_is_made_again(own_cache: Path, tokenizer, caplog: pytest.LogCaptureFixture) -> None:
+    first = encode(TEXTS, tokenizer)
+    (path,) = own_cache.rglob("*.npz")
+    path.write_bytes(path.read_bytes()[:100])
+    assert np.array_equal(encode(TEXTS, tokenizer).ids, first.ids)
+    assert "damaged" in caplog.text
+
+
+def test_joined_texts_are_another_content(tokenizer) -> None:
+    assert len(encode(["a", "b"], tokenizer)) == 2
+    assert len(encode(["ab"], tokenizer)) == 1
+
+
+def test_lost_characters_and_unknown_tokens(tokenizer) -> None:
+    """The tiny vocabulary has no Chinese; its normaliser turns é into e, so nothing is lost there."""
+    found = facts(TEXTS, encode(TEXTS, tokenizer), tokenizer, "tiny")
+    assert found.lost_characters == {"好": 1}
+    assert found.lost.tolist() == [0, 0, 0, 1, 0, 0]
+    assert found.unknown.tolist() == [0, 0, 0, 1, 0, 0]
+    assert found.visible.tolist() == [16, 0, 320, 12, 4, 2]
+
+
+@pytest.mark.real_data
+def test_a_tokenizer_that_drops_characters_in_silence(shared_data: Path) -> None:
+    """tinystories-656k gives nothing at all for what it does not know: no unknown token to count."""
+    folder = shared_data.parent / "models/tinystories-656k"
+    if not folder.is_dir():
+        pytest.skip(f"no model at {folder}")
+    silent = AutoTokenizer.from_pretrained(folder)
+    texts = ["Once upon a time", "从前有一个小女孩"]
+    found = facts(texts, encode(texts, silent, cache=False), silent, "tinystories")
+    assert found.lost[0] == 0
+    assert found.lost[1] == found.visible[1] == 8
+
+
+def test_batches_hold_every_row_once_and_depend_on_seed_and_epoch_only() -> None:
+    lengths = np.random.default_rng(0).integers(1, 100, size=333)
+    first = epoch_batches(lengths, 8, seed=1, epoch=0)
+    assert sorted(np.concatenate(first).tolist()) == list(range(333))
+    assert sorted(map(len, first)) == [5] + [8] * 41
+    assert all(
+        np.array_equal(a, b) for a, b in zip(first, epoch_batches(lengths, 8, seed=1, epoch=0), strict=True)
+    )
+    assert not np.array_equal(
+        np.concatenate(first), np.concatenate(epoch_batches(lengths, 8, seed=1, epoch=1))
+    )
+    assert not np.array_equal(
+        np.concatenate(first), np.concatenate(epoch_batches(lengths, 8, seed=2, epoch=0))
+    )
+
+
+def test_like_lengths_stand_together() -> None:
+    """Random batches of 32 from 1..100 are padded by half; sorted pools leave a few per cent."""
+    lengths = np.random.default_rng(0).integers(1, 101, size=6400)
+    padded = sum(lengths[b].max() * len(b) for b in epoch_batches(lengths, 32, seed=0, epoch=0))
+    assert lengths.sum() / padded > 0.95
+    assert [len(b) for b in sorted_batches(lengths, 1000)] == [1000] * 6 + [400]
+
+
+def test_padding_is_masked(tokenizer) -> None:
+    tokens = encode(TEXTS, tokenizer)
+    batch = collate(tokens, [0, 5], 16, pad_id=0)
+    assert batch["attention_mask"].sum(1).tolist() == tokens.lengths[[0, 5]].tolist()
+    assert (batch["input_ids"][batch["attention_mask"] == 0] == 0).all()
