@@ -38,7 +38,7 @@ def test_the_cache_answers_the_second_time_and_never_for_other_texts(
     first = encode(TEXTS, tokenizer)
     other = encode([*TEXTS[:-1], "!!"], tokenizer)
     assert not np.array_equal(first.ids, other.ids)
-    assert len(list(own_cache.rglob("*.npz"))) == 2
+    assert len(list(own_cache.rglob("*.safetensors"))) == 2
     monkeypatch.setattr("tunelab.data.encode._call", lambda *_: pytest.fail("encoded again"))
     again = encode(TEXTS, tokenizer)
     assert np.array_equal(first.ids, again.ids)
@@ -47,7 +47,7 @@ def test_the_cache_answers_the_second_time_and_never_for_other_texts(
 
 def test_a_damaged_cache_is_made_again(own_cache: Path, tokenizer, caplog: pytest.LogCaptureFixture) -> None:
     first = encode(TEXTS, tokenizer)
-    (path,) = own_cache.rglob("*.npz")
+    (path,) = own_cache.rglob("*.safetensors")
     path.write_bytes(path.read_bytes()[:100])
     assert np.array_equal(encode(TEXTS, tokenizer).ids, first.ids)
     assert "damaged" in caplog.text

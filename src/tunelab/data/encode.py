@@ -5,11 +5,9 @@ and the data doctor knows the full lengths. Padding is dynamic and happens per b
 """
 
 import hashlib
-import io
 import logging
 import os
 import unicodedata
-import zipfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 from tunelab.data.check import TokenFacts
 from tunelab.files import cache_folder, write_atomically
@@ -25,7 +25,7 @@ __all__ = ["Tokens", "encode", "facts"]
 
 log = logging.getLogger("tunelab")
 
-_FORMAT = "2"  # part of the cache key: raise it when what is stored changes
+_FORMAT = "3"  # part of the cache key: raise it when what is stored changes
 _BATCH = 2000  # texts a tokenizer call: bounds memory, and lets Ctrl-C through
 
 
@@ -63,7 +63,7 @@ def encode(texts: Sequence[str], tokenizer: Any, *, cache: bool = True) -> Token
 
     tokenizer: a `transformers` tokenizer.
     """
-    path = cache_folder() / "tokens" / f"{_key(texts, tokenizer)}.npz"
+    path = cache_folder() / "tokens" / f"{_key(texts, tokenizer)}.safetensors"
     if cache and (known := _load(path)) is not None:
         return known
     ids: list[np.ndarray] = []
@@ -113,21 +113,20 @@ def _key(texts: Sequence[str], tokenizer: Any) -> str:
 
 def _load(path: Path) -> Tokens | None:
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            return Tokens(stored["ids"], stored["starts"], int(stored["tail"]))
+        stored = load(path.read_bytes())
+        return Tokens(stored["ids"], stored["starts"], int(stored["tail"][0]))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, SafetensorError) as error:
         log.warning("cached tokens %s are damaged (%s); encoding again", path, error)
         return None
 
 
 def _store(path: Path, tokens: Tokens) -> None:
-    buffer = io.BytesIO()
-    np.savez(buffer, ids=tokens.ids, starts=tokens.starts, tail=np.int64(tokens.tail))
+    data = save({"ids": tokens.ids, "starts": tokens.starts, "tail": np.array([tokens.tail])})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, buffer.getvalue())
+        write_atomically(path, data)
     except OSError as error:  # a cache that cannot be written costs time, not the run
         log.warning("tokens are not cached in %s: %s", path.parent, os.strerror(error.errno or 0))
 

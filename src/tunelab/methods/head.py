@@ -24,7 +24,7 @@ class Head(SelectiveMethod):
     name = "head"
     summary = "the pretrained trunk is frozen; only the head is trained"
     paper = "Peters et al., To Tune or Not to Tune?, 2019, arXiv:1903.05987"
-    learning_rate = 1e-3
+    learning_rate = 3e-3
 
     def attach(self, model: nn.Module) -> SelectiveTuned:
         structure = find_structure(model)

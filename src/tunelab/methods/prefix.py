@@ -115,7 +115,7 @@ class Prefix(Method):
     summary = "every layer attends to trained keys and values, the trunk frozen"
     paper = "Li and Liang, Prefix-Tuning, 2021, arXiv:2101.00190"
     Settings = PrefixSettings
-    learning_rate = 1e-2
+    learning_rate = 2e-2
     weights = "adapter"
     kind = "TUNELAB_PREFIX"
     changes_at_start = "the prefix takes a share of the attention from the first step on"

@@ -5,7 +5,7 @@ arXiv:2312.03732, section 3.2, theorem 3.2.
     h = W x + (alpha / √R) · B A x        A: [R, D_in] random, B: [D_out, R] zero
 Trains R · (D_in + D_out) numbers per target, and the head. B starts at zero, so step 0 equals the base.
 The default rank is higher than LoRA's: that is what the scale is for.
-Learning rate: LoRA's in the paper; the larger scale makes up for the half of it.
+Learning rate: LoRA's, as in the paper.
 """
 
 from typing import Any
@@ -31,7 +31,7 @@ class RsLora(PeftMethod):
     summary = "LoRA scaled by the square root of its rank, for higher ranks"
     paper = "Kalajdzievski, rsLoRA, 2023, arXiv:2312.03732"
     Settings = RsLoraSettings
-    learning_rate = 5e-4
+    learning_rate = 1e-3
     peft_type = "LORA"
     settings: RsLoraSettings
 
