@@ -39,10 +39,21 @@ def epoch_batches(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -
     return [batches[i] for i in random.permutation(len(batches))]
 
 
-def sorted_batches(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
-    """Every row once for evaluation, longest first (so that memory runs out at once or not at all)."""
+def sorted_batches(lengths: np.ndarray, tokens: int) -> list[np.ndarray]:
+    """Every row once for evaluation, longest first (so that memory runs out at once or not at all), in
+    batches of at most `tokens` tokens with padding, or of one row that is longer.
+
+    >>> [b.tolist() for b in sorted_batches(np.array([2, 9, 4, 4]), 12)]
+    [[1], [2, 3, 0]]
+    """
     order = np.argsort(-lengths, kind="stable")
-    return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    batches = []
+    first = 0
+    while first < len(order):
+        size = max(1, tokens // max(int(lengths[order[first]]), 1))
+        batches.append(order[first : first + size])
+        first += size
+    return batches
 
 
 def collate(

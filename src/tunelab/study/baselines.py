@@ -25,13 +25,13 @@ from tunelab.provenance import code_digest, versions
 from tunelab.study.prepare import Prepared
 from tunelab.study.run import _write_predictions
 from tunelab.tasks.base import Task
+from tunelab.train.evaluate import tokens_at_once
 from tunelab.train.precision import choose
 
 __all__ = ["BASELINES", "run_baseline"]
 
 #: Inverse strengths of the L2 penalty that are tried on validation.
 _STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0)
-_EMBED_TOKENS = 8192
 
 BASELINES = {
     "majority": "always the most frequent class of the training rows",
@@ -130,8 +130,7 @@ def _mean_hidden(trunk: Any, examples: Examples, device: str) -> np.ndarray:
     trunk.eval()
     precision = choose("auto", device)
     found: np.ndarray | None = None
-    size = max(1, _EMBED_TOKENS // int(examples.lengths.max()))
-    for which in sorted_batches(examples.lengths, size):
+    for which in sorted_batches(examples.lengths, tokens_at_once(device)):
         inputs, _ = examples.batch(which, device)
         with precision():
             hidden_BTD = trunk(**inputs).last_hidden_state.float()

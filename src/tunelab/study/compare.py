@@ -118,6 +118,8 @@ def compare(
             raise TrainingError(_all_failed(failures))
         rows = _table(root, done, extra, seeds, folds, failures)
         winner = _winner(rows)
+        if folds > 1 and device == "cpu":  # the refit is alone: it has the whole machine
+            pool = Pool(1, workers * threads, listener)
         bundle = _hand_over(pool, winner, done, config, prepared, root, device, listener)
         if config.keep == "best":
             _prune(done)

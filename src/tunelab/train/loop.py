@@ -27,7 +27,7 @@ from tunelab.errors import NotFiniteError, Stopped, TrainingError
 from tunelab.methods.base import Tuned
 from tunelab.train import checkpoint
 from tunelab.train.journal import Journal, Listener
-from tunelab.train.optimizer import adamw, clip, set_rate
+from tunelab.train.optimizer import adamw, divide_and_clip, set_rate
 from tunelab.train.precision import Precision
 from tunelab.train.schedule import rate
 
@@ -123,7 +123,7 @@ def train(
         for module in tuned.frozen_modules():
             module.eval()
 
-        loss = _accumulate(
+        loss, count = _accumulate(
             model,
             accelerator,
             objective,
@@ -135,9 +135,9 @@ def train(
         )
         extra = tuned.extra_loss()
         if extra is not None:
-            accelerator.backward(extra)
+            accelerator.backward(extra * count)
             loss += float(extra.detach())
-        norm = clip(optimizer, config.max_grad_norm)
+        norm = divide_and_clip(optimizer, count, config.max_grad_norm)
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise NotFiniteError(
                 _not_finite(loss, norm, state.steps, total, learning_rate * share, precision)
@@ -206,8 +206,8 @@ def _accumulate(
     precision: Precision,
     state: Trained,
     journal: Journal,
-) -> float:
-    """Gradients of the mean loss over `rows`, in micro-batches; returns that mean loss.
+) -> tuple[float, float]:
+    """Gradients of the summed loss over `rows`, in micro-batches; returns the mean loss and the count.
 
     Sums are accumulated and divided once by the whole step's count, so any split gives the same
     gradient. When memory runs out the micro-batch is halved and the step begins again.
@@ -246,7 +246,7 @@ def _micro_batches(
     rows: np.ndarray,
     precision: Precision,
     state: Trained,
-) -> float:
+) -> tuple[float, float]:
     total, count = 0.0, 0.0
     seen = padded = 0
     for first in range(0, len(rows), state.micro_batch_size):
@@ -259,11 +259,9 @@ def _micro_batches(
         count += float(weight)
         seen += int(inputs["attention_mask"].sum())
         padded += inputs["attention_mask"].numel()
-    gradients = [p.grad for p in model.parameters() if p.grad is not None]
-    torch._foreach_div_(gradients, count)
     state.tokens += seen
     state.padded_tokens += padded
-    return total / count
+    return total / count, count
 
 
 def _out_of_memory(error: BaseException) -> bool:
@@ -311,8 +309,8 @@ def _restore(
 ) -> dict[str, Tensor]:
     """Puts parameters, moments and counters back; returns the best state so far."""
 
-    def under(prefix: str) -> dict[str, Tensor]:
-        return {k.removeprefix(prefix): v for k, v in snapshot.tensors.items() if k.startswith(prefix)}
+    def under(start: str) -> dict[str, Tensor]:
+        return {k.removeprefix(start): v for k, v in snapshot.tensors.items() if k.startswith(start)}
 
     tuned.load_state(under("state."))
     moments: dict[int, dict[str, Tensor]] = {}
@@ -326,6 +324,6 @@ def _restore(
 
 
 def _load_progress(snapshot: checkpoint.Snapshot, tuned: Tuned) -> None:
-    prefix = "progress."
-    tensors = {k.removeprefix(prefix): v for k, v in snapshot.tensors.items() if k.startswith(prefix)}
+    start = "progress."
+    tensors = {k.removeprefix(start): v for k, v in snapshot.tensors.items() if k.startswith(start)}
     tuned.load_progress_state({**snapshot.values["progress"], **tensors})

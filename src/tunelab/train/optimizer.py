@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["adamw", "clip", "set_rate"]
+__all__ = ["adamw", "divide_and_clip", "set_rate"]
 
 
 def adamw(groups: list[dict[str, Any]]) -> torch.optim.AdamW:
@@ -23,13 +23,17 @@ def set_rate(optimizer: torch.optim.Optimizer, share: float) -> None:
         group["lr"] = group["peak"] * share
 
 
-def clip(optimizer: torch.optim.Optimizer, max_norm: float) -> float:
-    """Scales all gradients together to at most `max_norm` (0: leaves them); returns their norm.
+def divide_and_clip(optimizer: torch.optim.Optimizer, count: float, max_norm: float) -> float:
+    """Divides summed gradients by `count` and scales them together to at most `max_norm` (0: not clipped);
+    returns the norm of the mean gradient before clipping.
 
-    Pascanu et al. 2013, arXiv:1211.5063, section 3.2.
+    Both are one multiplication, so the gradients are read and written once. Clipping: Pascanu et al. 2013,
+    arXiv:1211.5063, section 3.2.
     """
-    parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-    if not parameters:
+    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    if not gradients:
         return 0.0
-    limit = max_norm if max_norm > 0 else float("inf")
-    return float(torch.nn.utils.clip_grad_norm_(parameters, limit, foreach=True))
+    norm = float(torch.nn.utils.get_total_norm(gradients, foreach=True)) / count
+    scale = min(1.0, max_norm / (norm + 1e-6)) if max_norm > 0 else 1.0
+    torch._foreach_mul_(gradients, scale / count)
+    return norm
