@@ -125,6 +125,11 @@ MISTAKES = {
         ["train.epochs", "train.batch_size"],
     ),
     "unknown method": (with_frame(lambda f: f, "--methods", "lroa"), ["lroa", "did you mean 'lora'"]),
+    "unknown tracker": (with_frame(lambda f: f, "train.trackers=[wandbb]"), ["did you mean 'wandb'"]),
+    "a tracker without its package": (
+        with_frame(lambda f: f, "train.trackers=[clearml]"),
+        ["pip install clearml"],
+    ),
     "unknown task": (with_frame(lambda f: f, "--task", "clasify"), ["did you mean 'classify'"]),
     "unknown model": (with_frame(lambda f: f, "--model", "no/such-model"), ["no/such-model", "HF_ENDPOINT"]),
     "missing model folder": (

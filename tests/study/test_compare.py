@@ -135,6 +135,26 @@ def test_a_run_repeats_to_the_byte(study, model: Path, data: Path, tmp_path: Pat
     assert (twin / "predictions.parquet").read_bytes() == (result.folder / "predictions.parquet").read_bytes()
 
 
+def test_a_removed_bundle_comes_back_when_it_is_wanted(study, model: Path, data: Path) -> None:
+    """A run whose weights were removed is trained again, to the same predictions."""
+    gone = next(p for p in (study.folder / "runs").glob("lora-*-f0-*") if not (p / "bundle").exists())
+    record = json.loads((gone / "result.json").read_text())
+    before = (gone / "predictions.parquet").read_bytes()
+    result = tunelab.run(
+        data,
+        method="lora",
+        model=str(model),
+        folds=2,
+        seed=record["seed"],
+        out=study.folder,
+        settings=SETTINGS,
+        progress=False,
+    )
+    assert result.folder == gone
+    assert result.load().predict("office lamp lovely")
+    assert (gone / "predictions.parquet").read_bytes() == before
+
+
 def test_what_is_in_a_record(study) -> None:
     record = next(r for r in records(study.folder).values() if r["method"] == "lora")
     assert record["deciding"] in record["scores"]

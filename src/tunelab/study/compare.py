@@ -14,9 +14,9 @@ import pandas as pd
 import yaml
 
 from tunelab import methods
-from tunelab.config import RunConfig, StudyConfig
+from tunelab.config import RunConfig, StudyConfig, TrainConfig
 from tunelab.data.check import Finding
-from tunelab.errors import OutputError, TrainingError
+from tunelab.errors import ConfigError, OutputError, TrainingError, did_you_mean
 from tunelab.files import check_writable, folder_atomically, output_errors, write_atomically, write_json
 from tunelab.measure.cost import check_disk
 from tunelab.provenance import versions
@@ -84,6 +84,7 @@ def compare(
     names = config.methods or tuple(methods.METHODS)
     for name in names:  # unknown methods and settings are told before anything is read
         methods.find(name).make(config.settings.get(name, {}))
+    _check_trackers(config.train)
     unused = set(config.settings) - set(names)
     for name in unused:
         methods.find(name)
@@ -144,6 +145,7 @@ def run_single(
         InputError, TrainingError, Stopped: as `compare`.
     """
     methods.find(config.method).make(config.settings)
+    _check_trackers(config.train)
     with _locked(root):
         pool = Pool(1, plan_workers(1, device)[1], listener)
         pool.warm_up()
@@ -160,10 +162,25 @@ def run_single(
             shutil.rmtree(plan.folder)
         listener("", "planned", {"runs": 1, "baselines": 0, "folds": 1, "seeds": 1})
         problems: dict[str, BaseException] = {}
-        failures = _execute(pool, [plan], [], prepared, device, listener, problems)
+        failures = _execute(pool, [_with_bundle(plan)], [], prepared, device, listener, problems)
         if failures:
             raise problems[plan.name]
         return plan.folder, _record(plan.folder)
+
+
+def _check_trackers(config: TrainConfig) -> None:
+    """Raises `ConfigError` for a tracker that `accelerate` does not know or whose package is missing."""
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+
+    ready = {str(getattr(name, "value", name)) for name in get_available_trackers()}
+    known = {str(getattr(name, "value", name)) for name in LOGGER_TYPE_TO_CLASS}
+    for name in config.trackers:
+        if name not in known:
+            raise ConfigError(
+                f"setting 'train.trackers': unknown tracker {name!r}; {did_you_mean(name, known)}"
+            )
+        if name not in ready:
+            raise ConfigError(f"setting 'train.trackers': {name!r} needs its package: pip install {name}")
 
 
 @contextmanager
@@ -323,11 +340,10 @@ def _hand_over(
     if len(prepared.splits) > 1:
         plan = _plan_refit(config, winner, root, prepared)
         listener("", "refit", {"method": winner, "rows": len(prepared.refit.train)})
+    if _status(_with_bundle(plan).folder) != "finished":
         failures = _execute(pool, [plan], [], prepared, device, listener)
         if failures:
-            raise TrainingError(
-                f"the winner {winner} could not be refitted on all rows: {failures[plan.name]}"
-            )
+            raise TrainingError(f"the winner {winner} could not be trained once more: {failures[plan.name]}")
     target = root / "winner"
     with output_errors(target):
         with folder_atomically(target) as work:
@@ -335,6 +351,13 @@ def _hand_over(
         if _model_bytes(prepared) <= _BASE_LIMIT:
             add_base(target)
     return target
+
+
+def _with_bundle(plan: _Plan) -> _Plan:
+    """The plan; a finished run whose bundle an earlier study removed is to be done again."""
+    if _status(plan.folder) == "finished" and not (plan.folder / "bundle").is_dir():
+        (plan.folder / "result.json").unlink()
+    return plan
 
 
 def _plan_refit(config: StudyConfig, name: str, root: Path, prepared: Prepared) -> _Plan:
