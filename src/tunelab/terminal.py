@@ -43,7 +43,7 @@ def span(seconds: float) -> str:
     """A time span for a person.
 
     >>> span(3.21), span(75), span(4000)
-    ('3.2 s', '1 min 15 s', '1 h 7 min')
+    ('3.2 s', '1 min 15 s', '1 h 6 min')
     """
     if math.isnan(seconds):
         return "–"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -126,33 +127,38 @@ def test_a_finished_study_is_not_run_again(study, model: Path, data: Path) -> No
     pd.testing.assert_frame_equal(again.table, study.table)
 
 
-def test_a_run_repeats_to_the_byte(study, model: Path, data: Path, tmp_path: Path) -> None:
-    result = tunelab.run(
-        data, method="lora", model=str(model), folds=2, out=tmp_path, settings=SETTINGS, progress=False
+def test_a_run_repeats_to_the_byte(model: Path, data: Path, tmp_path: Path) -> None:
+    """The same command in two folders: the same name, predictions and weights."""
+    first, second = (
+        tunelab.run(
+            data, method="lora", model=str(model), out=tmp_path / name, settings=SETTINGS, progress=False
+        )
+        for name in ("a", "b")
     )
-    twin = study.folder / "runs" / result.folder.name
-    assert twin.is_dir(), "the same run has the same name"
-    assert (twin / "predictions.parquet").read_bytes() == (result.folder / "predictions.parquet").read_bytes()
+    assert first.folder.name == second.folder.name
+    for name in ("predictions.parquet", "bundle/adapter_model.safetensors", "metrics.jsonl"):
+        assert (first.folder / name).read_bytes() == (second.folder / name).read_bytes(), name
 
 
 def test_a_removed_bundle_comes_back_when_it_is_wanted(study, model: Path, data: Path) -> None:
-    """A run whose weights were removed is trained again, to the same predictions."""
-    gone = next(p for p in (study.folder / "runs").glob("lora-*-f0-*") if not (p / "bundle").exists())
-    record = json.loads((gone / "result.json").read_text())
-    before = (gone / "predictions.parquet").read_bytes()
-    result = tunelab.run(
+    """The winner's weights are gone: the same command trains it again, to the same predictions."""
+    (refit,) = (study.folder / "runs").glob("*-all-*")
+    before = (refit / "predictions.parquet").read_bytes()
+    shutil.rmtree(refit / "bundle")
+    shutil.rmtree(study.folder / "winner")
+    again = tunelab.compare(
         data,
-        method="lora",
+        methods=METHODS,
         model=str(model),
         folds=2,
-        seed=record["seed"],
+        seeds=2,
         out=study.folder,
         settings=SETTINGS,
         progress=False,
     )
-    assert result.folder == gone
-    assert result.load().predict("office lamp lovely")
-    assert (gone / "predictions.parquet").read_bytes() == before
+    assert again.winner == study.winner
+    assert tunelab.load(again.bundle).predict("office lamp lovely")
+    assert (refit / "predictions.parquet").read_bytes() == before
 
 
 def test_what_is_in_a_record(study) -> None:

@@ -106,7 +106,7 @@ def compare(
         folds = len(prepared.splits)
         seeds = config.seeds or (1 if folds > 1 else 3)
         plans = [
-            _plan(config, name, seed * folds + fold, fold, root, prepared)
+            _plan(config, name, seed * folds + fold, fold, root, prepared, threads)
             for seed in range(seeds)
             for fold in range(folds)
             for name in names
@@ -157,7 +157,7 @@ def run_single(
         listener(
             "", "prepared", {"prepared": prepared, "notes": notes, "workers": 1, "threads": pool.threads}
         )
-        plan = _Plan(config, run_folder(root / "runs", config, prepared))
+        plan = _Plan(config, run_folder(root / "runs", config, prepared, pool.threads))
         if fresh and plan.folder.exists():
             shutil.rmtree(plan.folder)
         listener("", "planned", {"runs": 1, "baselines": 0, "folds": 1, "seeds": 1})
@@ -197,7 +197,9 @@ def _locked(root: Path) -> Iterator[None]:
         ) from None
 
 
-def _plan(config: StudyConfig, name: str, seed: int, fold: int, root: Path, prepared: Prepared) -> _Plan:
+def _plan(
+    config: StudyConfig, name: str, seed: int, fold: int, root: Path, prepared: Prepared, threads: int
+) -> _Plan:
     run = RunConfig(
         files=config.files,
         task=config.task,
@@ -210,14 +212,14 @@ def _plan(config: StudyConfig, name: str, seed: int, fold: int, root: Path, prep
         seed=seed,
         fold=fold,
     )
-    return _Plan(run, run_folder(root / "runs", run, prepared))
+    return _Plan(run, run_folder(root / "runs", run, prepared, threads))
 
 
 def _baseline_jobs(config: StudyConfig, prepared: Prepared, root: Path, device: str) -> list[Job]:
     jobs = []
     for fold in range(len(prepared.splits)):
         for name in BASELINES:
-            run = _plan(config, "head", 0, fold, root, prepared).config
+            run = _plan(config, "head", 0, fold, root, prepared, 1).config
             key = prepared.split(fold).digest[:10] + prepared.model_digest[:4]
             folder = root / "runs" / f"baseline-{name}-f{fold}-{key}"
             jobs.append(Job(folder.name, baseline, (name, run, prepared, folder, device)))
@@ -338,7 +340,7 @@ def _hand_over(
     """The winner's bundle in `root / "winner"`: of its best run, or after folds refitted on all rows."""
     plan = _best_run([p for p in done if p.config.method == winner])
     if len(prepared.splits) > 1:
-        plan = _plan_refit(config, winner, root, prepared)
+        plan = _plan_refit(config, winner, root, prepared, pool.threads)
         listener("", "refit", {"method": winner, "rows": len(prepared.refit.train)})
     if _status(_with_bundle(plan).folder) != "finished":
         failures = _execute(pool, [plan], [], prepared, device, listener)
@@ -360,10 +362,10 @@ def _with_bundle(plan: _Plan) -> _Plan:
     return plan
 
 
-def _plan_refit(config: StudyConfig, name: str, root: Path, prepared: Prepared) -> _Plan:
-    plan = _plan(config, name, 0, 0, root, prepared)
+def _plan_refit(config: StudyConfig, name: str, root: Path, prepared: Prepared, threads: int) -> _Plan:
+    plan = _plan(config, name, 0, 0, root, prepared, threads)
     run = plan.config.model_copy(update={"fold": -1})
-    return _Plan(run, run_folder(root / "runs", run, prepared))
+    return _Plan(run, run_folder(root / "runs", run, prepared, threads))
 
 
 def _best_run(plans: Sequence[_Plan]) -> _Plan:

@@ -40,8 +40,9 @@ TOLERANCE = 1e-4
 _VERIFIED_ROWS = 64  # every weight takes part in every row
 
 
-def run_folder(root: Path, config: RunConfig, prepared: Prepared) -> Path:
-    """The run's folder, named by what decides its result: settings, data, split, weights, version."""
+def run_folder(root: Path, config: RunConfig, prepared: Prepared, threads: int) -> Path:
+    """The run's folder, named by what decides its result to the bit: settings, data, split, weights,
+    version, and the number of threads (sums over threads are added in another order)."""
     key: dict[str, Any] = {
         "config": config.model_dump(mode="json", exclude={"files", "data"}),
         "settings": methods.find(config.method).make(config.settings).settings.model_dump(mode="json"),
@@ -49,6 +50,7 @@ def run_folder(root: Path, config: RunConfig, prepared: Prepared) -> Path:
         "split": prepared.split(config.fold).digest,
         "model": prepared.model_digest,
         "tunelab": versions()["tunelab"],
+        "threads": threads,
     }
     # How often a run writes checkpoints or where its model lies changes nothing of its result.
     key["config"]["train"].pop("checkpoint_seconds")
