@@ -96,7 +96,9 @@ class LossConfig(Section):
 class TrainConfig(Section):
     """How long, how fast and how carefully."""
 
-    epochs: float = Field(3.0, gt=0, le=1000, description="passes over the training rows")
+    epochs: float | None = Field(
+        None, gt=0, le=1000, description="passes over the training rows; None: 3, more for small data"
+    )
     batch_size: int = Field(32, ge=1, le=65536, description="rows per optimizer step")
     micro_batch_size: int | None = Field(
         None, ge=1, description="rows per forward pass; None: the whole batch"

@@ -29,6 +29,7 @@ from tunelab.train import checkpoint
 from tunelab.train.evaluate import predict_logits
 from tunelab.train.loop import Trained, train
 from tunelab.train.precision import choose
+from tunelab.train.schedule import total_steps
 
 __all__ = ["TOLERANCE", "run_folder", "run_once", "seed_everything", "verify"]
 
@@ -173,8 +174,8 @@ def _about(config: RunConfig, prepared: Prepared, precision: str) -> dict[str, A
         "split_digest": split.digest,
         "seed": config.seed,
         "training": (
-            f"{len(split.train)} rows, validated on {len(split.valid)}, {config.train.epochs:g} epochs, "
-            f"batch {config.train.batch_size}, {precision}"
+            f"{len(split.train)} rows, validated on {len(split.valid)}, "
+            f"{total_steps(len(split.train), config.train)} steps of {config.train.batch_size}, {precision}"
         ),
     }
 

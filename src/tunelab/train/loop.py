@@ -29,7 +29,7 @@ from tunelab.train import checkpoint
 from tunelab.train.journal import Journal, Listener
 from tunelab.train.optimizer import adamw, divide_and_clip, set_rate
 from tunelab.train.precision import Precision
-from tunelab.train.schedule import rate
+from tunelab.train.schedule import rate, total_steps
 
 __all__ = ["Trained", "train"]
 
@@ -85,7 +85,7 @@ def train(
         Stopped: `stop` said so; a checkpoint is on disk.
     """
     per_epoch = math.ceil(len(examples) / config.batch_size)
-    total = max(1, round(config.epochs * per_epoch))
+    total = total_steps(len(examples), config)
     due = _evaluation_steps(total, per_epoch, config.evaluations_per_epoch)
 
     accelerator = Accelerator(

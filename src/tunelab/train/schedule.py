@@ -4,7 +4,25 @@ import math
 
 from tunelab.config import TrainConfig
 
-__all__ = ["rate"]
+__all__ = ["rate", "total_steps"]
+
+#: Without `epochs`: this many passes, but at least so many optimizer steps, within so many passes. Few steps
+#: are why fine-tuning on small data fails (Mosbach et al. 2021, arXiv:2006.04884, section 6: 20 epochs).
+_EPOCHS, _LEAST_STEPS, _MOST_EPOCHS = 3, 300, 20
+
+
+def total_steps(rows: int, config: TrainConfig) -> int:
+    """Optimizer steps of a training on so many rows, at least 1.
+
+    >>> [total_steps(rows, TrainConfig()) for rows in (64, 2000, 6920)]  # 20, 4.8 and 3 passes
+    [40, 300, 651]
+    >>> total_steps(6920, TrainConfig(epochs=1))
+    217
+    """
+    per_epoch = math.ceil(rows / config.batch_size)
+    if config.epochs is not None:
+        return max(1, round(config.epochs * per_epoch))
+    return min(max(_EPOCHS * per_epoch, _LEAST_STEPS), _MOST_EPOCHS * per_epoch)
 
 
 def rate(step: int, total_steps: int, config: TrainConfig) -> float:
