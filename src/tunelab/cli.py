@@ -115,6 +115,12 @@ def compare(
         f"Its model: [bold]{relative(study.bundle)}[/]",
         soft_wrap=True,
     )
+    if study.better_baseline is not None:
+        screen.print(
+            f"! The baseline {study.better_baseline} is better than every method here: fine-tuning does not pay as "
+            "it stands. More steps (train.epochs), more rows or another model may change that.",
+            style="yellow",
+        )
     screen.print(
         f'Try it: tunelab predict {relative(study.bundle)} --text "..."',
         style="dim",

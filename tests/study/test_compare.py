@@ -90,6 +90,12 @@ def test_the_table_is_made_of_the_predictions(study) -> None:
     )
 
 
+def test_a_baseline_that_beats_all_is_told(study) -> None:
+    """The sentences give their label away by one word: TF-IDF is better than a random tiny model."""
+    assert study.table.set_index("method")["score"].idxmax() == "tfidf"
+    assert study.better_baseline == "tfidf"
+
+
 def test_the_winner_is_best_on_validation_and_ready(study) -> None:
     trained = study.table[~study.table["baseline"]]
     assert trained.set_index("method").loc[study.winner, "valid"] == trained["valid"].max()

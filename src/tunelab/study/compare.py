@@ -54,6 +54,12 @@ class Study:
     failures: dict[str, str] = field(default_factory=dict)
 
     @property
+    def better_baseline(self) -> str | None:
+        """The best baseline, where its score is above that of every method."""
+        best = max(self.rows, key=lambda row: (row.score, not row.baseline))
+        return best.method if best.baseline else None
+
+    @property
     def table(self) -> pd.DataFrame:
         """The rows as a frame, best score first, baselines last."""
         return pd.DataFrame([asdict(row) for row in self.rows])
