@@ -117,8 +117,8 @@ def compare(
     )
     if study.better_baseline is not None:
         screen.print(
-            f"! The baseline {study.better_baseline} is better than every method here: fine-tuning does not pay as "
-            "it stands. More steps (train.epochs), more rows or another model may change that.",
+            f"! The baseline {study.better_baseline} is better than every method here: fine-tuning does "
+            "not pay as it stands. More steps (train.epochs), more rows or another model may change that.",
             style="yellow",
         )
     screen.print(
