@@ -97,7 +97,7 @@ def _cells(row: Any, winner: str) -> list[str]:
         f"{mark} {row.method}{failed}",
         f"{row.score:.4f} ({row.low:.3f} – {row.high:.3f})",
         "–" if math.isnan(row.spread) else f"{row.spread:.3f}",
-        "–" if row.baseline else f"{share:.3g} %",
+        "–" if row.baseline else f"{share:.{2 if share < 1 else 3}g} %",
         span(row.train_seconds),
         size(row.peak_memory_bytes),
         "–" if row.baseline else size(row.bundle_bytes),
