@@ -148,15 +148,17 @@ def run(
     return Run(folder, record)
 
 
-def load(bundle: str | Path, device: str = "auto") -> "Specialist":
+def load(bundle: str | Path, device: str = "auto", trust_remote_code: bool = False) -> "Specialist":
     """A trained model from its bundle, ready to `predict`.
+
+    trust_remote_code: run Python code that comes with its model (never allowed by the bundle itself).
 
     Raises:
         BundleError: there is none, or it is damaged. ModelError: its base model is not to be had.
     """
     from tunelab.serve.predict import Specialist
 
-    return Specialist.load(bundle, pick_device(device))
+    return Specialist.load(bundle, pick_device(device), trust_remote_code)
 
 
 def check(

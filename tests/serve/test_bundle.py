@@ -11,7 +11,7 @@ from tiny import make_model_folder, sentences
 
 import tunelab
 from tunelab.config import LossConfig, ModelConfig
-from tunelab.errors import BundleError, CannotMerge, InputError
+from tunelab.errors import BundleError, CannotMerge, InputError, TunelabError
 from tunelab.methods import METHODS, find
 from tunelab.models import load_model, load_tokenizer, locate, settle_length
 from tunelab.serve.bundle import add_base, write_bundle
@@ -170,6 +170,24 @@ def test_what_is_no_bundle_is_told(base: Path, tmp_path: Path) -> None:
     (tmp_path / "run/bundle/tunelab.json").write_text(json.dumps({**manifest, "format": 99}))
     with pytest.raises(BundleError, match=r"format 99, this version reads 1; update tunelab"):
         tunelab.load(tmp_path / "run/bundle", "cpu")
+
+
+def test_a_bundle_cannot_allow_itself_to_run_code(base: Path, tmp_path: Path) -> None:
+    """A stranger's bundle that says trust_remote_code and brings code: the code is not run."""
+    folder, _ = make_bundle(base, tmp_path / "bundle", "full")
+    manifest = json.loads((folder / "tunelab.json").read_text())
+    manifest["model"]["trust_remote_code"] = True
+    (folder / "tunelab.json").write_text(json.dumps(manifest))
+    config = json.loads((folder / "config.json").read_text())
+    config |= {
+        "model_type": "stranger",
+        "auto_map": {"AutoConfig": "code.C", "AutoModelForSequenceClassification": "code.M"},
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()")
+    with pytest.raises(TunelabError):
+        tunelab.load(folder, "cpu")
+    assert not (tmp_path / "ran").exists()
 
 
 def test_only_texts_are_predicted(base: Path, tmp_path: Path) -> None:

@@ -134,8 +134,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def open_bundle(folder: Path, device: str = "cpu") -> Opened:
+def open_bundle(folder: Path, device: str = "cpu", trust_remote_code: bool = False) -> Opened:
     """The trained model, tokenizer and task from a bundle.
+
+    trust_remote_code: run Python code that comes with the model. What the bundle says of it does not
+    count: a bundle from a stranger must not allow itself to run code.
 
     Raises:
         BundleError: it is damaged, or its base model is not the one it was trained on.
@@ -149,7 +152,7 @@ def open_bundle(folder: Path, device: str = "cpu") -> Opened:
             raise BundleError(f"{path} {state}; copy the bundle again or train it again")
     method = methods.find(manifest["method"]).make(manifest["settings"])
     task = tasks.find(manifest["task"]["task"]).from_dict(manifest["task"])
-    config = ModelConfig(**manifest["model"])
+    config = ModelConfig(**{**manifest["model"], "trust_remote_code": trust_remote_code})
     whole = manifest["weights"] == "transformers"
     source = Located(str(folder), folder) if whole else _base(folder, manifest, config)
     tokenizer, _ = load_tokenizer(Located(str(folder), folder), config)

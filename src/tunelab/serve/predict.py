@@ -30,9 +30,9 @@ class Specialist:
         self._device = device
 
     @classmethod
-    def load(cls, folder: str | Path, device: str = "cpu") -> "Specialist":
+    def load(cls, folder: str | Path, device: str = "cpu", trust_remote_code: bool = False) -> "Specialist":
         """Opens a bundle; raises `BundleError` or `ModelError` where it cannot be."""
-        return cls(open_bundle(Path(folder), device), device)
+        return cls(open_bundle(Path(folder), device, trust_remote_code), device)
 
     @property
     def labels(self) -> tuple[str, ...]:

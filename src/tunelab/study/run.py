@@ -249,7 +249,7 @@ def verify(folder: Path, prepared: Prepared, device: str = "cpu") -> dict[str, A
     stored = pd.read_parquet(folder / "predictions.parquet")
     columns = [c for c in stored.columns if c.startswith("logit(")]
     rows = stored["item"].to_numpy()[:_VERIFIED_ROWS]
-    opened = open_bundle(folder / "bundle", device)
+    opened = open_bundle(folder / "bundle", device, prepared.model.trust_remote_code)
     logits = predict_logits(
         opened.tuned.model, prepared.examples(rows, opened.task), choose("float32", device)
     )
