@@ -115,7 +115,7 @@ def run(
     group: str | None = None,
     seed: int = 0,
     fold: int = 0,
-    folds: int | str | None = 0,
+    folds: int | str | None = None,
     rows: int | None = None,
     out: str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -125,7 +125,7 @@ def run(
 ) -> Run:
     """Trains one method once on your file; a run that was stopped goes on, a finished one is returned.
 
-    The arguments are those of `compare`; folds: 0 trains on one split. fresh: begin again.
+    The arguments are those of `compare`; folds: None trains on one split. fresh: begin again.
 
         result = tunelab.run("reviews.csv", method="lora", settings={"lora.rank": 16})
         result.scores["accuracy"]
@@ -138,7 +138,8 @@ def run(
         _nested(settings or {}),
         _given(model=model, text=text, label=label, group=group, folds=folds, rows=rows),
     )
-    config = run_config(data, {"task": task, "method": method, "seed": seed, "fold": fold, **tree})
+    tree = merge_settings({"data": {"folds": 0}}, tree)  # one split, where nothing else is said
+    config = run_config(data, {"task": task, **tree, "method": method, "seed": seed, "fold": fold})
 
     from tunelab.study.compare import run_single
     from tunelab.terminal import StudyView, console
@@ -269,9 +270,18 @@ def out_folder(out: str | Path | None, files: Sequence[str]) -> Path:
 
 def pick_device(device: str) -> str:
     """ "auto" is the GPU where there is one, else the CPU."""
-    if device != "auto":
-        return device
     import torch
+
+    if device != "auto":
+        try:
+            kind = torch.device(device).type
+        except RuntimeError:
+            raise ConfigError(f"unknown device {device!r}; give auto, cpu, cuda or cuda:0") from None
+        if kind == "cuda" and not torch.cuda.is_available():
+            raise ConfigError(
+                f"device {device!r}: this machine has no GPU that torch can use; give --device cpu"
+            )
+        return device
 
     return "cuda" if torch.cuda.is_available() else "cpu"
 

@@ -139,7 +139,7 @@ def run(
     label: LabelColumn = None,
     group: GroupColumn = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random")] = 0,
-    folds: Folds = "0",
+    folds: Folds = None,
     fold: Annotated[int, typer.Option(help="Which fold is the test")] = 0,
     rows: Rows = None,
     out: Out = None,
@@ -238,7 +238,13 @@ def check(
     if fix and out is None:
         raise ConfigError("--fix needs --out, the file for the mended rows; your own file is never changed")
     table, findings = api.check(
-        files, model=model or "minilm", task=task, text=text, label=label, group=group, settings=tree
+        files,
+        model=model or tree.get("model", {}).get("name", "minilm"),
+        task=task,
+        text=text,
+        label=label,
+        group=group,
+        settings=tree,
     )
     screen = console()
     for note in table.notes:

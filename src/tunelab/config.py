@@ -207,7 +207,10 @@ def parse_settings(words: Iterable[str]) -> dict[str, Any]:
 
 
 def _value(text: str) -> Any:
-    value = yaml.safe_load(text) if text else ""
+    try:
+        value = yaml.safe_load(text) if text else ""
+    except yaml.YAMLError:  # a word with signs of its own, such as @label
+        return text
     if isinstance(value, str):  # YAML 1.1 reads 3e-4 as a word
         try:
             return float(value)

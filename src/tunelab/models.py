@@ -12,14 +12,14 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tunelab.config import ModelConfig
 from tunelab.errors import ModelError
-from tunelab.files import cache_folder, file_digest
+from tunelab.files import cache_folder, file_digest, write_atomically
 
 __all__ = [
     "PACKAGED",
@@ -285,13 +285,14 @@ def load_model(
         settings.pad_token_id = pad_token_id
         _set_dropout(settings, config, found.name)
         with _quiet():
-            model = getattr(transformers, model_class).from_pretrained(
+            model, report = getattr(transformers, model_class).from_pretrained(
                 found.folder,
                 config=settings,
                 dtype=torch.float32,
                 use_safetensors=True,
                 trust_remote_code=config.trust_remote_code,
                 attn_implementation=_attention(config, device),
+                output_loading_info=True,
             )
     except ModelError:
         raise
@@ -299,8 +300,21 @@ def load_model(
         raise ModelError(
             f"model {found.name!r} cannot be opened as {model_class}: {_first_line(error)}"
         ) from error
+    _check_trunk(model, report["missing_keys"], found.name)
     model.config.pad_token_id = pad_token_id
     return model.to(device)
+
+
+def _check_trunk(model: Any, missing: Iterable[str], name: str) -> None:
+    """A new head is expected; a trunk whose weights were not in the file would train on noise."""
+    trunk = f"{model.base_model_prefix}."
+    own = {n for n, _ in model.named_parameters() if n.startswith(trunk)}
+    lost = own & set(missing)
+    if own and len(lost) > len(own) / 2:
+        raise ModelError(
+            f"the weights of {name!r} do not fit its config.json: {len(lost)} of {len(own)} are not in "
+            f"the file (such as {min(lost)}); give the folder that `save_pretrained` wrote"
+        )
 
 
 def _attention(config: ModelConfig, device: str) -> str | None:
@@ -323,9 +337,12 @@ def settle_length(found: Located, config: ModelConfig) -> ModelConfig:
     """
     import transformers
 
-    settings = transformers.AutoConfig.from_pretrained(
-        found.folder, trust_remote_code=config.trust_remote_code
-    )
+    try:
+        settings = transformers.AutoConfig.from_pretrained(
+            found.folder, trust_remote_code=config.trust_remote_code
+        )
+    except Exception as error:  # an architecture that this transformers does not know, a damaged file
+        raise ModelError(f"model {found.name!r} cannot be opened: {_first_line(error)}") from error
     most = max_positions(settings)
     if config.max_length is None:
         return config.model_copy(update={"max_length": min(DEFAULT_LENGTH, most or DEFAULT_LENGTH)})
@@ -413,10 +430,10 @@ def _remembered_digest(path: Path) -> str:
     stat = path.stat()
     key = hashlib.sha256(f"{path}:{stat.st_size}:{stat.st_mtime_ns}".encode()).hexdigest()
     memory = cache_folder() / "digests" / key
-    if memory.is_file():
-        return memory.read_text()
+    if memory.is_file() and re.fullmatch(r"[0-9a-f]{64}", known := memory.read_text()):
+        return known
     value = file_digest(path)
     with contextlib.suppress(OSError):  # only a memory: without it the file is read again next time
         memory.parent.mkdir(parents=True, exist_ok=True)
-        memory.write_text(value)
+        write_atomically(memory, value.encode())
     return value

@@ -234,7 +234,7 @@ def predictions_table(texts: Sequence[str], probabilities: Any) -> Table:
     table.add_column("text", overflow="fold")
     table.add_column("prediction", style="bold")
     for label in probabilities.columns:
-        table.add_column(f"p({label})", justify="right")
+        table.add_column(escape(f"p({label})"), justify="right")
     for text, (_, row) in zip(texts, probabilities.iterrows(), strict=True):
         table.add_row(escape(text), escape(str(row.idxmax())), *[f"{value:.3f}" for value in row])
     return table

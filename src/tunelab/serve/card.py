@@ -37,7 +37,7 @@ Method: {manifest["method"]} ({settings}); base model fingerprint {base["fingerp
 
 {about}
 
-## Scores on the test rows
+## Scores on the {manifest.get("judged_on", "test rows")}
 
 | score | value |
 |---|---|

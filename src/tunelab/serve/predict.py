@@ -8,7 +8,7 @@ import pandas as pd
 
 from tunelab.data.batch import Examples
 from tunelab.data.encode import encode
-from tunelab.errors import InputError
+from tunelab.errors import InputError, OutputError
 from tunelab.files import folder_atomically, output_errors
 from tunelab.serve.bundle import Opened, open_bundle
 from tunelab.train.evaluate import predict_logits
@@ -87,8 +87,11 @@ class Specialist:
 
         Raises:
             CannotMerge: the method is no change of weights; the message says why.
+            OutputError: the folder exists and is not empty, or cannot be written.
         """
         target = Path(folder)
+        if target.is_file() or (target.is_dir() and any(target.iterdir())):
+            raise OutputError(f"{target} exists and is not empty; give a new folder to export to")
         model = self._opened.tuned.merge()
         with output_errors(target), folder_atomically(target) as work:
             model.save_pretrained(work)  # type: ignore[operator]

@@ -87,7 +87,7 @@ def compare(
         TrainingError: no run of any method finished.
         Stopped: Ctrl-C; the same command goes on from there.
     """
-    names = config.methods or tuple(methods.METHODS)
+    names = tuple(dict.fromkeys(config.methods)) or tuple(methods.METHODS)
     for name in names:  # unknown methods and settings are told before anything is read
         methods.find(name).make(config.settings.get(name, {}))
     _check_trackers(config.train)
@@ -268,6 +268,8 @@ def _execute(
         else:
             if outcome.value["status"] == "failed":
                 failures[name] = outcome.value["error"]
+                if problems is not None:
+                    problems[name] = TrainingError(outcome.value["error"])
             listener(name, outcome.value["status"], {"record": outcome.value, "again": False})
     return failures
 

@@ -145,7 +145,7 @@ def run_once(
         "judged_on": "test" if len(split.test) else "valid",
         "scores": scores,
         "valid": trained.best,
-        "cost": _cost(trained, tuned, method, total, folder / "bundle", test_seconds),
+        "cost": _cost(trained, tuned, total, folder / "bundle", test_seconds, device),
         "training": _training(trained, config, method, precision),
         "notes": trained.notes,
         "provenance": {
@@ -173,6 +173,9 @@ def _about(config: RunConfig, prepared: Prepared, precision: str) -> dict[str, A
         "split": split.name,
         "split_digest": split.digest,
         "seed": config.seed,
+        "judged_on": "test rows"
+        if len(split.test)
+        else "validation rows (they also chose the best step; the study's table has the honest score)",
         "training": (
             f"{len(split.train)} rows, validated on {len(split.valid)}, "
             f"{total_steps(len(split.train), config.train)} steps of {config.train.batch_size}, {precision}"
@@ -181,14 +184,14 @@ def _about(config: RunConfig, prepared: Prepared, precision: str) -> dict[str, A
 
 
 def _cost(
-    trained: Trained, tuned: Tuned, method: Method, total: int, bundle: Path, test_seconds: float
+    trained: Trained, tuned: Tuned, total: int, bundle: Path, test_seconds: float, device: str
 ) -> dict[str, Any]:
     moved = sum(tensor.numel() for tensor in tuned.state().values())
     return {
         "train_seconds": trained.seconds,
         "evaluation_seconds": trained.evaluation_seconds,
         "test_seconds": test_seconds,
-        "peak_memory_bytes": _peak_memory(),
+        "peak_memory_bytes": _peak_memory(device),
         "trained_parameters": moved,
         "model_parameters": total,
         "trained_share": moved / total,
@@ -196,10 +199,10 @@ def _cost(
     }
 
 
-def _peak_memory() -> int:
+def _peak_memory(device: str) -> int:
     """Largest resident memory of this process so far (or of the GPU, where one is used), bytes."""
-    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        return int(torch.cuda.max_memory_allocated())
+    if torch.device(device).type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

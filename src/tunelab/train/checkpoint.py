@@ -96,7 +96,8 @@ def random_state() -> tuple[dict[str, Tensor], dict[str, Any]]:
     state: Any = np.random.get_state()
     kind, keys, position, has_gauss, cached = state
     tensors = {"random.torch": torch.get_rng_state(), "random.numpy": torch.from_numpy(keys.astype(np.int64))}
-    for i, drawn in enumerate(torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []):
+    in_use = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    for i, drawn in enumerate(torch.cuda.get_rng_state_all() if in_use else []):
         tensors[f"random.cuda.{i}"] = drawn
     values = {
         "python": [version, list(words), gauss],
