@@ -13,6 +13,8 @@ ARROWS = {
     "config": {"errors"},
     "files": {"errors"},
     "provenance": set(),
+    "records": {"config"},
+    "report": {"errors", "files", "records"},
     "models": {"config", "errors", "files"},
     "data": {"config", "errors", "files"},
     "objectives": set(),
@@ -23,11 +25,11 @@ ARROWS = {
     "serve": {"config", "errors", "files", "data", "methods", "tasks", "train", "models", "provenance"},
     "study": {
         *("config", "errors", "files", "data", "methods", "tasks", "train", "models", "provenance"),
-        *("measure", "serve"),
+        *("measure", "serve", "records"),
     },
     "samples": set(),
     "terminal": set(),
-    "api": {"config", "errors", "data", "methods", "serve", "study", "terminal"},
+    "api": {"config", "errors", "data", "methods", "serve", "study", "terminal", "report"},
     "cli": {"config", "errors", "api", "methods", "tasks", "models", "terminal"},
     "__init__": {"api", "errors"},
 }

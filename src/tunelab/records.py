@@ -1,0 +1,244 @@
+"""What a study leaves on disk, typed: `study.json` is one `StudyRecord`.
+
+The study computes every number and writes it; the report and the terminal only show. Shares and scores
+are in [0, 1] and higher is better, times are seconds, sizes bytes, p-values are two-sided.
+"""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from tunelab.config import Section
+
+__all__ = [
+    "Advice",
+    "BaselineGap",
+    "CalibrationBin",
+    "Cost",
+    "CurvePoint",
+    "Disagreement",
+    "Forgetting",
+    "Interval",
+    "MethodResult",
+    "MoreRows",
+    "Pair",
+    "PlannedRun",
+    "Race",
+    "RaceStop",
+    "StudyRecord",
+    "Trial",
+]
+
+
+class Interval(Section):
+    """An estimate with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Cost(Section):
+    """What a method cost, each part measured apart. Means over its runs unless said otherwise."""
+
+    tuning_seconds: float = Field(description="all trials together; 0 where nothing was tuned")
+    train_seconds: float = Field(description="of one run, evaluations not counted")
+    evaluation_seconds: float = Field(description="of one run: the validations during training")
+    test_seconds: float = Field(description="of one run: judging the test rows")
+    peak_memory_bytes: float
+    trained_parameters: float
+    trained_share: float
+    bundle_bytes: float = Field(description="of the finished artefact, without a base model it refers to")
+    latency_1_seconds: float | None = Field(None, description="per row, rows one by one; None: not measured")
+    latency_32_seconds: float | None = Field(None, description="per row, in batches of 32")
+
+
+class Forgetting(Section):
+    """How far the model moved away from what the pretrained one knew, on general text.
+
+    kind: "causal_lm" and "masked_lm": rise of the loss in nats per token (0: nothing forgotten);
+    "cka": 1 - linear CKA between its representations and the base model's (0: same up to rotation).
+    """
+
+    kind: Literal["causal_lm", "masked_lm", "cka"]
+    value: float
+    base: float | None = Field(None, description="loss of the untouched model; None for cka")
+    sentences: int
+
+
+class CalibrationBin(Section):
+    """Test predictions of like confidence."""
+
+    confidence: float
+    accuracy: float
+    rows: float
+
+
+class Trial(Section):
+    """One trial of the tuning, judged on validation rows only."""
+
+    number: int
+    fold: int
+    learning_rate: float
+    score: float | None = Field(None, description="best validation score; None: it failed")
+    seconds: float
+    state: Literal["complete", "stopped_early", "failed"]
+    run: str = Field(description="folder below runs/")
+
+
+class MethodResult(Section):
+    """One row of the table: a method (or baseline) with its settings on one model."""
+
+    name: str = Field(description="unique: lora; lora.rank=64; lora@bert-base-chinese")
+    method: str
+    model: str
+    baseline: bool
+    settings: dict[str, Any] = Field(description="the method's own settings")
+    learning_rates: tuple[float, ...] = Field((), description="chosen by the tuning, one a fold")
+    group: int | None = Field(None, description="1: the best group; methods of a group are tied")
+    score: Interval = Field(description="the deciding score on the test rows, mean over seeds")
+    spread: float | None = Field(None, description="standard deviation over seeds; None with one seed")
+    valid: float
+    scores: dict[str, float] = Field(description="every test score, means over runs")
+    cost: Cost
+    forgetting: Forgetting | None = None
+    confusion: tuple[tuple[float, ...], ...] = Field(
+        (), description="[true][predicted] test rows, mean over seeds"
+    )
+    calibration: tuple[CalibrationBin, ...] = ()
+    trials: tuple[Trial, ...] = ()
+    runs: tuple[str, ...] = Field(description="folders below runs/ that were judged")
+    failures: dict[str, str] = Field(default_factory=dict, description="run -> what went wrong")
+
+
+class Pair(Section):
+    """Two methods compared on the same test rows."""
+
+    first: str
+    second: str
+    difference: Interval = Field(description="score of first minus score of second")
+    p: float
+    p_holm: float = Field(description="corrected for all pairs of the study")
+    different: bool = Field(description="p_holm < 0.05")
+    test: Literal["bootstrap", "mcnemar"]
+    more_items: int | None = Field(
+        None,
+        description="further test rows that would separate them with 80 % power if the difference is real; "
+        "0: separated already; None: no number of rows would (the seeds' noise is too large)",
+    )
+
+
+class BaselineGap(Section):
+    """The best method against a baseline."""
+
+    baseline: str
+    difference: Interval = Field(description="score of the best method minus the baseline's")
+    p_holm: float
+    different: bool
+
+
+class Advice(Section):
+    """What to take, with the facts it rests on."""
+
+    method: str = Field(description="the cheapest of the best group: what is handed over")
+    best: str = Field(description="the highest mean score")
+    tied: tuple[str, ...] = Field(description="the best group, best first")
+    sure: bool = Field(description="the best group has one member")
+    gap: float = Field(description="mean score of the best minus that of the advised method; 0 if the same")
+    cost_share: float = Field(description="tuning and training seconds of the advised over those of the best")
+    runner_up: str | None = Field(None, description="the second in the table; None with one method")
+    more_items: int | None = Field(None, description="as in Pair, best against runner_up")
+    baseline: str | None = Field(None, description="a baseline that the best method does not beat for sure")
+    warnings: tuple[str, ...] = Field((), description="one_seed, few_items, low_power, failures, raced")
+
+
+class Disagreement(Section):
+    """A test row that the advised method gets wrong and the runner-up right."""
+
+    item: int
+    file: str
+    row: int
+    text: str
+    label: str
+    predictions: dict[str, str] = Field(description="method -> what most of its seeds say")
+
+
+class PlannedRun(Section):
+    """What was predicted before a run and what it took."""
+
+    run: str
+    name: str = Field(description="the method's row in the table")
+    kind: Literal["trial", "judged", "refit", "curve"]
+    predicted_seconds: float
+    predicted_memory_bytes: float
+    seconds: float | None = None
+    memory_bytes: float | None = None
+
+
+class CurvePoint(Section):
+    """A method trained on a share of the training rows, judged on the same test rows."""
+
+    name: str
+    rows: int
+    score: Interval
+
+
+class MoreRows(Section):
+    """What further labelled rows would be worth to a method: always an extrapolation."""
+
+    name: str
+    rows: int = Field(description="further training rows")
+    gain: Interval | None = Field(description="of the score; None: the curve says nothing about it")
+
+
+class RaceStop(Section):
+    """A method that was stopped because it could no longer win."""
+
+    name: str
+    step: int
+    of_steps: int
+    behind: Interval = Field(description="validation score of the leader minus its own at that step")
+
+
+class Race(Section):
+    """What a race saved, and what it risked."""
+
+    stops: tuple[RaceStop, ...]
+    saved_share: float = Field(description="of the optimizer steps of the exhaustive study")
+    risk: float = Field(description="upper bound on the chance that a member of the best group was stopped")
+
+
+class StudyRecord(Section):
+    """All that a study found."""
+
+    title: str = Field(description="name of the data")
+    created: str = Field(description="ISO 8601, UTC")
+    task: str
+    deciding: str = Field(description="accuracy, macro_f1, ...")
+    labels: tuple[str, ...]
+    rows: dict[str, int] = Field(description="all, train, valid, test (of the first split)")
+    folds: int
+    seeds: int
+    effort: str
+    trials_each: int = Field(description="trials of every method on every fold; 1: the method's default only")
+    items: int = Field(description="test rows that every method was judged on")
+    results: tuple[MethodResult, ...] = Field(description="methods, best first; then baselines")
+    pairs: tuple[Pair, ...]
+    baselines: tuple[BaselineGap, ...]
+    advice: Advice
+    pareto_time: tuple[str, ...] = Field(description="methods that none is both better and faster than")
+    pareto_memory: tuple[str, ...]
+    disagreements: tuple[Disagreement, ...]
+    curve: tuple[CurvePoint, ...] = ()
+    more_rows: tuple[MoreRows, ...] = ()
+    race: Race | None = None
+    plan: tuple[PlannedRun, ...] = ()
+    findings: tuple[dict[str, Any], ...] = Field(description="of the data doctor")
+    notes: tuple[str, ...]
+    failures: dict[str, str]
+    config: dict[str, Any] = Field(description="every setting, resolved")
+    machine: dict[str, Any]
+    versions: dict[str, str]
+    digests: dict[str, str] = Field(description="of data, split and models")
+    seconds: float = Field(description="of the whole study, every process's work added up")
+    command: str = Field(description="what to type to get this study again")
