@@ -10,7 +10,7 @@ from tunelab import errors
 
 
 def test_all_is_what_there_is() -> None:
-    assert tunelab.__all__ == ["Run", "__version__", "check", "compare", "errors", "load", "run"]
+    assert tunelab.__all__ == ["Run", "__version__", "check", "compare", "errors", "load", "report", "run"]
     for name in tunelab.__all__:
         assert getattr(tunelab, name) is not None
         if callable(getattr(tunelab, name)):

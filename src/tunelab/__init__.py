@@ -2,14 +2,14 @@
 
 import tunelab
 
-study = tunelab.compare("reviews.csv")          # every method, one table, the winner's bundle
+study = tunelab.compare("reviews.csv")          # every method tuned alike, what differs, what to take
 specialist = tunelab.load(study.bundle)
 specialist.predict(["It broke after a day."])
 """
 
 from tunelab import errors
-from tunelab.api import Run, check, compare, load, run
+from tunelab.api import Run, check, compare, load, report, run
 
 __version__ = "0.1.0"
 
-__all__ = ["Run", "__version__", "check", "compare", "errors", "load", "run"]
+__all__ = ["Run", "__version__", "check", "compare", "errors", "load", "report", "run"]

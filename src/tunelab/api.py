@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tunelab.serve.predict import Specialist
     from tunelab.study.compare import Study
 
-__all__ = ["Run", "check", "compare", "load", "run"]
+__all__ = ["Run", "check", "compare", "load", "report", "run"]
 
 Files = str | Path | Sequence[str | Path]
 
@@ -58,29 +58,45 @@ def compare(
     *,
     methods: str | Sequence[str] | None = None,
     model: str | None = None,
-    task: str = "classify",
+    models: str | Sequence[str] | None = None,
+    task: str | None = None,
     text: str | None = None,
     label: str | None = None,
     group: str | None = None,
+    effort: str | None = None,
+    budget: str | None = None,
     seeds: int | None = None,
     folds: int | str | None = None,
     rows: int | None = None,
+    curve: str | Sequence[float] | None = None,
+    race: bool | None = None,
+    add: Sequence[str] = (),
     out: str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
-    workers: int = 0,
+    workers: int | None = None,
     device: str = "auto",
     progress: bool = True,
+    fresh: bool = False,
+    language: str = "en",
 ) -> "Study":
-    """Trains every method on your file, judges all on the same test rows, hands over the winner.
+    """Tunes and trains every method on your file, judges all on the same test rows, says which differ.
 
-    data: a file, a folder with train/valid/test files, or a list of files already split.
-    methods: names (`tunelab methods`); None: all. model: local folder, hub id or packaged alias.
+    data: a file, a folder with train/valid/test files, a list of files already split, or the folder of a
+    study (with `add`: the study is extended, nothing in it is run again).
+    methods: names (`tunelab methods`); None: all. model: local folder, hub id or packaged alias; models:
+    several of them, each with every method.
     text, label, group: column names; found by themselves where they are unmistakable.
+    effort: quick (no tuning), standard (4 trials of each method, 3 seeds) or thorough (10 and 5); budget:
+    "30m", the time it may take: trials, then seeds are left out.
     seeds: runs of each method on each split. folds: cross-validation; "auto": under 2,000 rows.
-    rows: train on at most this many rows. settings: {"lora.rank": 16, "train.epochs": 5} or nested.
-    out: the study's folder; None: tunelab-out/<name of the data>.
+    rows: train on at most this many rows. curve: percents of the training rows, for learning curves.
+    race: stop methods during training that can no longer win. add: methods once more with other settings,
+    "lora.rank=64". settings: {"lora.rank": 16, "train.epochs": 5} or nested.
+    out: the study's folder; None: tunelab-out/<name of the data>. fresh: forget what is there.
+    language: of the report, "en" or "zh".
 
-    Returns a `Study`: `.table` (a DataFrame), `.winner`, `.bundle`, `.findings`.
+    Returns a `Study`: `.record` (every number), `.table` (a DataFrame), `.groups`, `.winner` (the advised
+    method), `.bundle` (its model), `.report`, `.findings`.
 
         study = tunelab.compare("reviews.csv", methods=["full", "lora"])
         tunelab.load(study.bundle).predict(["It broke after a day."])
@@ -89,19 +105,113 @@ def compare(
         InputError: before any training, for whatever you can mend (`ConfigError`, `DataError`, ...).
         TrainingError: no run finished.
     """
-    chosen = methods.split(",") if isinstance(methods, str) else list(methods or [])
+    check_language(language)
     tree = merge_settings(
         _nested(settings or {}),
         _given(model=model, text=text, label=label, group=group, folds=folds, rows=rows),
     )
-    tree |= {k: v for k, v in {"seeds": seeds, "methods": tuple(chosen)}.items() if v}
-    config = study_config(data, {"task": task, "workers": workers, **tree})
+    options = {
+        "methods": _names(methods),
+        "models": _names(models),
+        "task": task,
+        "effort": effort,
+        "seeds": seeds,
+        "workers": workers,
+        "race": race,
+        "curve": _percents(curve),
+    }
+    tree |= {name: value for name, value in options.items() if value}
+    if budget is not None:
+        tree = merge_settings(tree, {"search": {"budget": budget}})
+    known = _study_of(data)
+    if known is not None:
+        out = out or known
+        data, tree = _extend(known, tree, add)
+    elif add:
+        tree["variants"] = (*tree.get("variants", ()), *add)
+    config = study_config(data, tree)
 
+    from tunelab.report import write_report
     from tunelab.study.compare import compare as run_study
     from tunelab.terminal import StudyView, console
 
     with StudyView(console(stderr=True), quiet=not progress) as view:
-        return run_study(config, out_folder(out, config.files), pick_device(device), view)
+        study = run_study(config, out_folder(out, config.files), pick_device(device), view, fresh)
+    write_report(study.record, study.folder, language)
+    return study
+
+
+def report(study: str | Path, language: str = "en") -> Path:
+    """Writes `report.html` of a finished study again, from its records; returns its path.
+
+    Raises:
+        ConfigError: the folder holds no finished study, or the language is unknown.
+    """
+    from pydantic import ValidationError
+
+    from tunelab.records import StudyRecord
+    from tunelab.report import write_report
+
+    check_language(language)
+    path = Path(study) / "study.json"
+    try:
+        record = StudyRecord.model_validate_json(path.read_bytes())
+    except OSError:
+        raise ConfigError(
+            f"{study} holds no finished study (no study.json); give the folder that `tunelab compare` wrote, "
+            "such as tunelab-out/reviews"
+        ) from None
+    except ValidationError as error:
+        raise ConfigError(
+            f"{path} is damaged or of another version of tunelab; `tunelab compare` with the same data "
+            f"writes it again without training: {error.errors()[0]['msg']}"
+        ) from None
+    return write_report(record, Path(study), language)
+
+
+def advice(study: "Study", language: str = "en") -> tuple[list[str], list[str]]:
+    """The advice in two sentences, and what to be careful about, in words."""
+    from tunelab.report import advice_text, warnings_text
+
+    return list(advice_text(study.record, language)), warnings_text(study.record, language)
+
+
+def check_language(language: str) -> None:
+    """Raises `ConfigError` for a language that the report does not speak."""
+    if language not in ("en", "zh"):
+        raise ConfigError(f"unknown language {language!r}; give en or zh")
+
+
+def _names(names: str | Sequence[str] | None) -> tuple[str, ...]:
+    return tuple(names.split(",")) if isinstance(names, str) else tuple(names or ())
+
+
+def _percents(curve: str | Sequence[float] | None) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in _names(curve)) if isinstance(curve, str) else tuple(curve or ())
+    except ValueError:
+        raise ConfigError(
+            f"curve {curve!r}: give percents of the training rows, as in 10,25,50,100"
+        ) from None
+
+
+def _study_of(data: Files) -> Path | None:
+    """The folder, where the data given is that of a study."""
+    if isinstance(data, (str, Path)):
+        return Path(data) if (Path(data) / "study.yaml").is_file() else None
+    return _study_of(data[0]) if len(data) == 1 else None
+
+
+def _extend(known: Path, tree: dict[str, Any], add: Sequence[str]) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Files and settings of a study that is there, with what is given now on top."""
+    from tunelab.config import load_settings_file
+
+    before = load_settings_file(known / "study.yaml")
+    files = tuple(before.pop("files"))
+    own = before.pop("settings", {})
+    tree = merge_settings(merge_settings(before, own), tree)
+    tree["variants"] = tuple(dict.fromkeys((*before.get("variants", ()), *add)))
+    return files, tree
 
 
 def run(
@@ -109,7 +219,7 @@ def run(
     *,
     method: str = "lora",
     model: str | None = None,
-    task: str = "classify",
+    task: str | None = None,
     text: str | None = None,
     label: str | None = None,
     group: str | None = None,
@@ -139,9 +249,10 @@ def run(
         _given(model=model, text=text, label=label, group=group, folds=folds, rows=rows),
     )
     tree = merge_settings({"data": {"folds": 0}}, tree)  # one split, where nothing else is said
-    config = run_config(data, {"task": task, **tree, "method": method, "seed": seed, "fold": fold})
+    tree |= {"task": task} if task else {}
+    config = run_config(data, {**tree, "method": method, "seed": seed, "fold": fold})
 
-    from tunelab.study.compare import run_single
+    from tunelab.study.single import run_single
     from tunelab.terminal import StudyView, console
 
     with StudyView(console(stderr=True), quiet=not progress) as view:
@@ -166,7 +277,7 @@ def check(
     data: Files,
     *,
     model: str | None = None,
-    task: str = "classify",
+    task: str | None = None,
     text: str | None = None,
     label: str | None = None,
     group: str | None = None,
@@ -179,7 +290,7 @@ def check(
     Returns the rows as read and the findings, the worst first.
     """
     tree = merge_settings(_nested(settings or {}), _given(model=model, text=text, label=label, group=group))
-    config = study_config(data, {"task": task, **tree})
+    config = study_config(data, {**tree, **({"task": task} if task else {})})
 
     from tunelab.study.prepare import examine
 

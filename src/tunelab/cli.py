@@ -34,7 +34,8 @@ FilesAndSettings = Annotated[
 Model = Annotated[
     str | None, typer.Option("--model", "-m", help="Local folder, hub id or packaged alias [default: minilm]")
 ]
-TaskName = Annotated[str, typer.Option(help="What is learnt: `tunelab tasks`")]
+TaskName = Annotated[str | None, typer.Option(help="What is learnt: `tunelab tasks` [default: classify]")]
+Language = Annotated[str, typer.Option(help="Language of the report: en or zh")]
 TextColumn = Annotated[str | None, typer.Option("--text", help="Column with the text")]
 LabelColumn = Annotated[str | None, typer.Option("--label", help="Column with the label")]
 GroupColumn = Annotated[str | None, typer.Option("--group", help="Rows with the same value stay together")]
@@ -51,7 +52,8 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only the result")]
 
 
 @app.command(
-    epilog="Example: `tunelab compare reviews.csv --methods full,lora --seeds 3 train.epochs=5 lora.rank=16`"
+    epilog="Examples: `tunelab compare reviews.csv --methods full,lora --budget 30m lora.rank=16` — "
+    "`tunelab compare --add lora.rank=64 tunelab-out/reviews` extends a study without running anything again"
 )
 def compare(
     words: FilesAndSettings,
@@ -59,15 +61,38 @@ def compare(
         str | None, typer.Option("--methods", help="Names with commas between [default: all]")
     ] = None,
     model: Model = None,
-    task: TaskName = "classify",
+    models: Annotated[
+        str | None, typer.Option("--models", help="Several models, each with every method")
+    ] = None,
+    task: TaskName = None,
     text: TextColumn = None,
     label: LabelColumn = None,
     group: GroupColumn = None,
+    effort: Annotated[
+        str | None,
+        typer.Option(
+            help="quick (no tuning), standard (4 trials, 3 seeds), thorough (10, 5) [default: standard]"
+        ),
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Time it may take (30m, 2h): trials, then seeds are left out")
+    ] = None,
     seeds: Annotated[
-        int | None, typer.Option(help="Runs of each method [default: 3, or 1 with folds]")
+        int | None, typer.Option(help="Runs of each method [default: by effort; fewer with folds]")
     ] = None,
     folds: Folds = None,
     rows: Rows = None,
+    curve: Annotated[
+        str | None, typer.Option(help="Learning curves at percents of the training rows: 10,25,50,100")
+    ] = None,
+    race: Annotated[
+        bool, typer.Option("--race", help="Stop methods during training that can no longer win")
+    ] = False,
+    add: Annotated[
+        list[str] | None,
+        typer.Option(help="A method once more with other settings (lora.rank=64); may be given again"),
+    ] = None,
+    language: Language = "en",
     out: Out = None,
     config: Settings = None,
     fix: Fix = False,
@@ -75,58 +100,60 @@ def compare(
         bool, typer.Option("--resume/--fresh", help="Go on where a stopped study was, or begin again")
     ] = True,
     trust_remote_code: Trust = False,
-    workers: Annotated[int, typer.Option(help="Runs side by side; 0: what suits the machine")] = 0,
+    workers: Annotated[
+        int | None, typer.Option(help="Runs side by side [default: what suits the machine]")
+    ] = None,
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
-    """Train every method on your file, judge all on the same rows, and hand over the winner.
+    """Tune and train every method on your file, judge all on the same rows, say which really differ, and hand
+    over the cheapest of the best.
 
-    Leaves in the output folder: `winner/` (a ready model), `table.csv`, and one folder a run.
+    Leaves in the output folder: `report.html`, `winner/` (a ready model), `table.csv`, `study.json`, and one
+    folder a run.
     """
     from tunelab import api
-    from tunelab.terminal import console, relative, results_table
+    from tunelab.terminal import console, show_study
 
     files, tree = _words(words, config)
-    tree = _options(tree, fix, trust_remote_code)
-    target = api.out_folder(out, files)
-    if not resume:
-        _clear(target)
     study = api.compare(
         files,
         methods=methods,
         model=model,
+        models=models,
         task=task,
         text=text,
         label=label,
         group=group,
+        effort=effort,
+        budget=budget,
         seeds=seeds,
         folds=_folds(folds),
         rows=rows,
-        out=target,
-        settings=tree,
+        curve=curve,
+        race=race,
+        add=add or (),
+        out=out,
+        settings=_options(tree, fix, trust_remote_code),
         workers=workers,
         device=device,
         progress=not quiet,
+        fresh=not resume,
+        language=language,
     )
-    screen = console()
-    screen.print(results_table(study.rows, study.winner))
-    screen.print(
-        f"★ {study.winner} was best on validation; the test rows chose nothing. "
-        f"Its model: [bold]{relative(study.bundle)}[/]",
-        soft_wrap=True,
-    )
-    if study.better_baseline is not None:
-        screen.print(
-            f"! The baseline {study.better_baseline} is better than every method here: fine-tuning does "
-            "not pay as it stands. More steps (train.epochs), more rows or another model may change that.",
-            style="yellow",
-        )
-    screen.print(
-        f'Try it: tunelab predict {relative(study.bundle)} --text "..."',
-        style="dim",
-        markup=False,
-        soft_wrap=True,
-    )
+    show_study(console(), study, *api.advice(study, language))
+
+
+@app.command(epilog="Example: `tunelab report tunelab-out/reviews --language zh`")
+def report(
+    study: Annotated[Path, typer.Argument(help="Folder of a finished study", show_default=False)],
+    language: Language = "en",
+) -> None:
+    """Write report.html of a finished study again, from its records."""
+    from tunelab import api
+    from tunelab.terminal import console, relative
+
+    console().print(f"report: {relative(api.report(study, language))}", markup=False, soft_wrap=True)
 
 
 @app.command(epilog="Example: `tunelab run reviews.csv --method lora lora.rank=16 train.learning_rate=3e-4`")
@@ -134,7 +161,7 @@ def run(
     words: FilesAndSettings,
     method: Annotated[str, typer.Option("--method", help="How it is learnt: `tunelab methods`")] = "lora",
     model: Model = None,
-    task: TaskName = "classify",
+    task: TaskName = None,
     text: TextColumn = None,
     label: LabelColumn = None,
     group: GroupColumn = None,
@@ -222,7 +249,7 @@ def predict(
 def check(
     words: FilesAndSettings,
     model: Model = None,
-    task: TaskName = "classify",
+    task: TaskName = None,
     text: TextColumn = None,
     label: LabelColumn = None,
     group: GroupColumn = None,
@@ -311,6 +338,8 @@ def _words(words: list[str], config: Path | None) -> tuple[list[str], dict[str, 
     tree = parse_settings(word for word in words if is_setting(word))
     if config is not None:
         tree = merge_settings(load_settings_file(config), tree)
+    before = tree.pop("files", None)  # a study.yaml says which files it was made from
+    files = files or list(before or ())
     if not files:
         raise ConfigError("no data file is given; as in: tunelab compare reviews.csv")
     return files, tree
@@ -326,16 +355,6 @@ def _options(tree: dict[str, Any], fix: bool, trust: bool) -> dict[str, Any]:
 
 def _folds(value: str | None) -> int | str | None:
     return int(value) if value is not None and value.isdigit() else value
-
-
-def _clear(folder: Path) -> None:
-    """Removes a study's own files, and nothing that is not tunelab's."""
-    import shutil
-
-    for name in ("runs", "winner"):
-        shutil.rmtree(folder / name, ignore_errors=True)
-    for name in ("study.json", "study.yaml", "table.csv", "findings.json"):
-        (folder / name).unlink(missing_ok=True)
 
 
 def main() -> None:

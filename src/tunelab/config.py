@@ -20,6 +20,7 @@ __all__ = [
     "LossConfig",
     "ModelConfig",
     "RunConfig",
+    "SearchConfig",
     "Section",
     "StudyConfig",
     "TrainConfig",
@@ -28,6 +29,7 @@ __all__ = [
     "load_settings_file",
     "merge_settings",
     "parse_settings",
+    "seconds_of",
 ]
 
 
@@ -135,8 +137,33 @@ class RunConfig(Section):
     model: ModelConfig = ModelConfig()
     loss: LossConfig = LossConfig()
     train: TrainConfig = TrainConfig()
+    share: float = Field(
+        1.0, gt=0, le=1, description="share of the training rows that is used (nested subsets)"
+    )
     seed: int = Field(0, ge=0, lt=2**31, description="seed of everything random in the run")
     fold: int = Field(0, ge=-1, description="which fold is the test; 0 with one split; -1: refit on all rows")
+
+
+class SearchConfig(Section):
+    """How each method's learning rate is found, on validation rows only."""
+
+    trials: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="trials of each method on each fold; 1: its default, untuned; None: by effort",
+    )
+    early_stop: bool = Field(True, description="stop trials that are clearly worse than the best one so far")
+    seed: int = Field(0, ge=0, lt=2**31, description="seed of the search")
+    budget: str | None = Field(
+        None, description="time the whole study may take (30m, 2h): fewer trials, then fewer seeds"
+    )
+
+    @model_validator(mode="after")
+    def _time(self) -> "SearchConfig":
+        if self.budget is not None:
+            seconds_of(self.budget)
+        return self
 
 
 class StudyConfig(Section):
@@ -145,11 +172,29 @@ class StudyConfig(Section):
     files: tuple[str, ...] = Field(min_length=1)
     task: str = "classify"
     methods: tuple[str, ...] = Field(default=(), description="empty: every method")
-    baselines: bool = Field(True, description="also the majority class, TF-IDF and frozen embeddings")
-    seeds: int | None = Field(
-        None, ge=1, le=100, description="runs of each method on each split; None: 3, or 1 with folds"
+    models: tuple[str, ...] = Field(
+        default=(), description="several models to compare; empty: model.name alone"
     )
+    variants: tuple[str, ...] = Field(
+        default=(),
+        description="methods once more with other settings: lora.rank=64, or lora.rank=64,lora.alpha=128",
+    )
+    baselines: bool = Field(True, description="also the majority class, TF-IDF and frozen embeddings")
+    effort: Literal["quick", "standard", "thorough"] = Field(
+        "standard", description="trials and seeds: quick 1 and 2, standard 4 and 3, thorough 10 and 5"
+    )
+    seeds: int | None = Field(
+        None,
+        ge=1,
+        le=100,
+        description="runs of each method on each split; None: by effort (fewer with folds)",
+    )
+    curve: tuple[float, ...] = Field(
+        default=(), description="percents of the training rows for learning curves: 10,25,50,100"
+    )
+    race: bool = Field(False, description="stop methods during training that can no longer win")
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict, description="method -> its settings")
+    search: SearchConfig = SearchConfig()
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     loss: LossConfig = LossConfig()
@@ -159,12 +204,40 @@ class StudyConfig(Section):
     )
     workers: int = Field(0, ge=0, le=256, description="runs side by side; 0: what suits the machine")
 
+    @model_validator(mode="after")
+    def _curve(self) -> "StudyConfig":
+        for percent in self.curve:
+            if not 0 < percent <= 100:
+                raise ValueError(
+                    f"curve: {percent:g} is no percentage of the training rows; as in 10,25,50,100"
+                )
+        return self
+
+
+_TIME = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(s|m|min|h)\s*$")
+
+
+def seconds_of(text: str) -> float:
+    """A time span in seconds.
+
+    >>> seconds_of("30m"), seconds_of("1.5h")
+    (1800.0, 5400.0)
+
+    Raises:
+        ValueError: it is no number with s, m or h.
+    """
+    found = _TIME.match(text)
+    if found is None:
+        raise ValueError(f"{text!r} is no time; give 90s, 30m or 2h")
+    return float(found[1]) * {"s": 1, "m": 60, "min": 60, "h": 3600}[found[2]]
+
 
 SECTIONS: dict[str, type[Section]] = {
     "data": DataConfig,
     "model": ModelConfig,
     "loss": LossConfig,
     "train": TrainConfig,
+    "search": SearchConfig,
 }
 
 S = TypeVar("S", bound=BaseModel)

@@ -14,7 +14,16 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["StudyView", "console", "findings_table", "results_table", "size", "span"]
+__all__ = [
+    "StudyView",
+    "console",
+    "findings_table",
+    "plan_table",
+    "results_table",
+    "show_study",
+    "size",
+    "span",
+]
 
 _MARKS = {"error": ("✗", "bold red"), "warning": ("!", "yellow"), "info": ("·", "dim")}
 
@@ -70,38 +79,88 @@ def findings_table(findings: Sequence[Any]) -> Group | Text:
     return Group(*parts)
 
 
-def results_table(rows: Sequence[Any], winner: str) -> Table:
-    """One line a method with its 95 % interval and what it cost; fits 80 columns."""
-    deciding = rows[0].deciding.replace("_", "-")
+def results_table(record: Any) -> Table:
+    """One line a method in its tied group with its 95 % interval and what it cost; fits 80 columns."""
     table = Table(
         box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False, padding=(0, 1, 0, 0)
     )
-    table.add_column("method", no_wrap=True)
-    table.add_column(f"{deciding} (95 %)", no_wrap=True)
-    for heading in ("± seeds", "trained", "one run", "memory", "size"):
+    table.add_column("", no_wrap=True)
+    table.add_column("method", no_wrap=True, overflow="ellipsis")
+    table.add_column(f"{record.deciding.replace('_', '-')} (95 %)", no_wrap=True)
+    for heading in ("± seeds", "trained", "one run", "memory"):
         table.add_column(heading, justify="right", no_wrap=True)
-    sections = [[r for r in rows if not r.baseline], [r for r in rows if r.baseline]]
-    for section in filter(None, sections):
-        for row in section:
-            table.add_row(*_cells(row, winner), style="bold" if row.method == winner else None)
-        table.add_section()
+    last = None
+    for result in record.results:
+        if last is not None and result.group != last.group:
+            table.add_section()
+        first = result.group is not None and (last is None or result.group != last.group)
+        table.add_row(
+            str(result.group) if first else "",
+            *_cells(result, record.advice.method),
+            style="bold" if result.name == record.advice.method else None,
+        )
+        last = result
     return table
 
 
-def _cells(row: Any, winner: str) -> list[str]:
-    """A row of the results table as text; a baseline has no seeds, parameters or size."""
-    mark = "★" if row.method == winner else " "
-    failed = f" ({row.failed} failed)" if row.failed else ""
-    share = 100 * row.trained_share
+def _cells(result: Any, advised: str) -> list[str]:
+    """A row of the results table as text; a baseline has no seeds, parameters or tuning."""
+    mark = "★" if result.name == advised else " "
+    failed = f" ({len(result.failures)} failed)" if result.failures else ""
+    share, cost = 100 * result.cost.trained_share, result.cost
     return [
-        f"{mark} {row.method}{failed}",
-        f"{row.score:.4f} ({row.low:.3f} – {row.high:.3f})",
-        "–" if math.isnan(row.spread) else f"{row.spread:.3f}",
-        "–" if row.baseline else f"{share:.{2 if share < 1 else 3}g} %",
-        span(row.train_seconds),
-        size(row.peak_memory_bytes),
-        "–" if row.baseline else size(row.bundle_bytes),
+        f"{mark} {result.name}{failed}",
+        f"{result.score.value:.4f} ({result.score.low:.3f} – {result.score.high:.3f})",
+        "–" if result.spread is None else f"{result.spread:.3f}",
+        "–" if result.baseline else f"{share:.{2 if share < 1 else 3}g} %",
+        span(cost.train_seconds),
+        "–" if result.baseline else size(cost.peak_memory_bytes),
     ]
+
+
+def show_study(out: Console, study: Any, advice: Sequence[str], warnings: Sequence[str]) -> None:
+    """The verdict: the table in tied groups, the advice in two sentences, where things are."""
+    record = study.record
+    out.print(results_table(record))
+    folds = f", each judged once in {record.folds} folds" if record.folds > 1 else ""
+    out.print(
+        Text(
+            f"Methods of one group cannot be told apart on {record.items:,} test rows{folds} (5 %, "
+            f"Holm-corrected). ★ is the cheapest of the best group.",
+            style="dim",
+        )
+    )
+    out.print()
+    for sentence in advice:
+        out.print(Text(sentence), soft_wrap=True)
+    for warning in warnings:
+        out.print(Text(f"! {warning}", style="yellow"), soft_wrap=True)
+    out.print()
+    out.print(f"report: [bold]{escape(relative(study.report))}[/]", soft_wrap=True)
+    out.print(f"model:  [bold]{escape(relative(study.bundle))}[/]", soft_wrap=True)
+    out.print(
+        Text(f'try it: tunelab predict {relative(study.bundle)} --text "..."', style="dim"), soft_wrap=True
+    )
+
+
+def plan_table(planned: Any) -> Table:
+    """What every method will take: one run, its memory, all its runs."""
+    table = Table(
+        box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False, padding=(0, 1, 0, 0)
+    )
+    table.add_column("plan", no_wrap=True)
+    for heading in ("one run", "memory", "trials", "runs", "all its work"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in planned.rows:
+        table.add_row(
+            row.name,
+            span(row.one_seconds),
+            size(row.memory_bytes),
+            str(row.trials or "–"),
+            str(row.judged),
+            span(row.seconds),
+        )
+    return table
 
 
 class StudyView:
@@ -158,6 +217,22 @@ class StudyView:
             f"{len(first.test):,} test. {values['workers']} at a time, {values['threads']} threads each."
         )
 
+    def _on_probing(self, name: str, values: Mapping[str, Any]) -> None:
+        if values["runs"]:
+            self._out.print(
+                Text(f"Measuring a few steps of {values['runs']} methods for the plan …", style="dim")
+            )
+
+    def _on_plan(self, name: str, values: Mapping[str, Any]) -> None:
+        planned = values["planned"]
+        self._out.print(plan_table(planned))
+        self._out.print(
+            f"About [bold]{span(planned.seconds)}[/] in all, {planned.workers} at a time; "
+            "Ctrl-C stops, the same command goes on."
+        )
+        for note in planned.notes:
+            self._out.print(Text(f"· {note}", style="dim"))
+
     def _on_planned(self, name: str, values: Mapping[str, Any]) -> None:
         self._runs = values["runs"]
         self._total = self._progress.add_task(
@@ -180,9 +255,11 @@ class StudyView:
     def _on_finished(self, name: str, values: Mapping[str, Any]) -> None:
         self._close(name)
         record = values["record"]
-        if record.get("baseline") or self._out.is_terminal:
+        if not isinstance(record, dict) or "deciding" not in record or record.get("baseline"):
             return
-        score = record["scores"][record["deciding"]]
+        if self._out.is_terminal:
+            return
+        score = record.get("scores", record["valid"])[record["deciding"]]
         how = "was there" if values["again"] else span(record["cost"]["train_seconds"])
         self._out.print(
             f"{min(self._done, self._runs)}/{self._runs} {name}: {record['deciding']} {score:.4f} ({how})"
@@ -190,13 +267,12 @@ class StudyView:
 
     def _on_failed(self, name: str, values: Mapping[str, Any]) -> None:
         self._close(name)
-        error = values.get("error") or values["record"]["error"]
+        error = values.get("error") or values.get("record", {}).get("error")
         self._out.print(Panel(escape(str(error)), title=f"{escape(name)} failed", border_style="red"))
 
     def _on_refit(self, name: str, values: Mapping[str, Any]) -> None:
         self._out.print(
-            f"Best on validation: [bold]{values['method']}[/]; "
-            f"training it once more on {values['rows']:,} rows."
+            f"Advised: [bold]{escape(values['method'])}[/]; training it once more on {values['rows']:,} rows."
         )
 
     def _move(self, name: str, share: float, note: str) -> None:
@@ -210,7 +286,7 @@ class StudyView:
         if name in self._tasks:
             self._progress.remove_task(self._tasks.pop(name))
         self._shares.pop(name, None)
-        if not name.startswith("baseline-"):
+        if not name.startswith(("baseline-", "latency-", "reference-")):
             self._done += 1
         self._overall()
 
@@ -257,7 +333,12 @@ def settings_table(method: Any) -> Table:
         table.add_column(heading, overflow="fold")
     for name, field in method.Settings.model_fields.items():
         table.add_row(f"{method.name}.{name}", escape(repr(field.default)), escape(field.description or ""))
-    table.add_row("train.learning_rate", f"{method.learning_rate:g}", "this method's default")
+    low, high = method.learning_rates
+    table.add_row(
+        "train.learning_rate",
+        f"{method.learning_rate:g}",
+        f"this method's default; tuned in {low:g} – {high:g}",
+    )
     return table
 
 

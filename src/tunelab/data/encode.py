@@ -57,6 +57,12 @@ class Tokens:
             return ids
         return np.concatenate([ids[: max_length - self.tail], ids[len(ids) - self.tail :]])
 
+    def digest(self) -> str:
+        """SHA-256 of all ids and where each text begins."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.starts).data)
+        digest.update(np.ascontiguousarray(self.ids).data)
+        return digest.hexdigest()
+
 
 def encode(texts: Sequence[str], tokenizer: Any, *, cache: bool = True) -> Tokens:
     """Token ids of all texts with special tokens, untruncated; from the cache where they are known.

@@ -23,7 +23,7 @@ from tunelab.files import output_errors, write_json
 from tunelab.models import load_model
 from tunelab.provenance import code_digest, versions
 from tunelab.study.prepare import Prepared
-from tunelab.study.run import _write_predictions
+from tunelab.study.run import write_predictions
 from tunelab.tasks.base import Task
 from tunelab.train.evaluate import tokens_at_once
 from tunelab.train.precision import choose
@@ -71,7 +71,7 @@ def run_baseline(
     }
     with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        _write_predictions(folder / "predictions.parquet", prepared, task, split.test, logits)
+        write_predictions(folder / "predictions.parquet", prepared, task, split.test, logits)
         write_json(record_path, record)
     return record
 

@@ -1,310 +1,343 @@
-"""The study: every method on the same rows, its table, and the winner as a ready bundle."""
+"""The study: every method tuned alike, judged on the same rows, what differs, and the advised one ready."""
 
 import json
 import shutil
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import filelock
 import pandas as pd
 import yaml
 
 from tunelab import methods
-from tunelab.config import RunConfig, StudyConfig, TrainConfig
+from tunelab.config import StudyConfig, seconds_of
 from tunelab.data.check import Finding
-from tunelab.errors import ConfigError, OutputError, TrainingError, did_you_mean
-from tunelab.files import check_writable, folder_atomically, output_errors, write_atomically, write_json
+from tunelab.errors import ConfigError, TrainingError
+from tunelab.files import output_errors, write_atomically, write_json
 from tunelab.measure.cost import check_disk
-from tunelab.provenance import versions
-from tunelab.serve.bundle import add_base
+from tunelab.records import StudyRecord
 from tunelab.study.baselines import BASELINES
+from tunelab.study.budget import Planned, fit_budget
+from tunelab.study.candidates import Candidate, candidates
+from tunelab.study.common import check_trackers, locked, model_bytes
+from tunelab.study.execute import Executor, Listener, Work
+from tunelab.study.handover import best_run, hand_over, prune, refit_work
+from tunelab.study.plan import Probe
 from tunelab.study.prepare import Prepared, prepare
-from tunelab.study.run import remove_bundle, run_folder
-from tunelab.study.runner import Job, Outcome, Pool, plan_workers
-from tunelab.study.summary import Row, summarise
-from tunelab.study.worker import baseline, train_run, verify_run
+from tunelab.study.run import read_record
+from tunelab.study.runner import Job, Pool, plan_workers
+from tunelab.study.tuning import Design, Tuning, run_config
+from tunelab.study.verdict import Evidence, conclude
+from tunelab.study.worker import baseline, latency_run, probe, reference_run
 
-__all__ = ["Study", "compare", "run_single"]
-
-#: (run name or "", kind, values): see `tunelab.terminal`.
-Listener = Callable[[str, str, Mapping[str, Any]], None]
-
-#: A base model up to this size is put into the winner's bundle, so that it can be moved anywhere.
-_BASE_LIMIT = 1_000_000_000
+__all__ = ["Study", "compare"]
 
 
 @dataclass
 class Study:
     """What a study found.
 
-    folder: where everything is; table: one row a method (see `Row`); winner: the method that was best
-    on validation, and its bundle; failures: run -> what went wrong.
+    folder: where everything is; record: every number (also in study.json); bundle: the advised method's;
+    findings: of the data doctor.
     """
 
     folder: Path
-    rows: list[Row]
-    winner: str
+    record: StudyRecord
     bundle: Path
     findings: tuple[Finding, ...]
-    notes: tuple[str, ...]
     failures: dict[str, str] = field(default_factory=dict)
 
     @property
-    def better_baseline(self) -> str | None:
-        """The best baseline, where its score is above that of every method."""
-        best = max(self.rows, key=lambda row: (row.score, not row.baseline))
-        return best.method if best.baseline else None
+    def winner(self) -> str:
+        """The advised method: the cheapest of those that are not worse than the best."""
+        return self.record.advice.method
+
+    @property
+    def groups(self) -> list[list[str]]:
+        """Methods in tied groups, the best group first."""
+        found: dict[int, list[str]] = {}
+        for result in self.record.results:
+            if result.group is not None:
+                found.setdefault(result.group, []).append(result.name)
+        return [found[number] for number in sorted(found)]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know."""
+        return self.record.notes
+
+    @property
+    def report(self) -> Path:
+        """The page to open in a browser."""
+        return self.folder / "report.html"
 
     @property
     def table(self) -> pd.DataFrame:
-        """The rows as a frame, best score first, baselines last."""
-        return pd.DataFrame([asdict(row) for row in self.rows])
+        """One row a method, best first, baselines last: group, score with its interval, cost."""
+        return table_of(self.record)
 
 
-@dataclass
-class _Plan:
-    """A run to be done: its configuration and folder."""
-
-    config: RunConfig
-    folder: Path
-
-    @property
-    def name(self) -> str:
-        return self.folder.name
+def table_of(record: StudyRecord) -> pd.DataFrame:
+    """The results as a flat frame."""
+    rows = []
+    for result in record.results:
+        cost = result.cost.model_dump()
+        rows.append(
+            {
+                "method": result.name,
+                "baseline": result.baseline,
+                "group": result.group,
+                "deciding": record.deciding,
+                "score": result.score.value,
+                "low": result.score.low,
+                "high": result.score.high,
+                "spread": result.spread,
+                "valid": result.valid,
+                "runs": len(result.runs),
+                "failed": len(result.failures),
+                **cost,
+                "forgetting": result.forgetting.value if result.forgetting else None,
+                "learning_rate": result.learning_rates[0] if len(set(result.learning_rates)) == 1 else None,
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def compare(
-    config: StudyConfig, root: Path, device: str = "cpu", listener: Listener = lambda *_: None
-) -> Study:
-    """Runs the study in `root`; what is finished there is not run again.
-
-    Raises:
-        InputError: before any training, for whatever the user can mend.
-        TrainingError: no run of any method finished.
-        Stopped: Ctrl-C; the same command goes on from there.
-    """
-    names = tuple(dict.fromkeys(config.methods)) or tuple(methods.METHODS)
-    for name in names:  # unknown methods and settings are told before anything is read
-        methods.find(name).make(config.settings.get(name, {}))
-    _check_trackers(config.train)
-    unused = set(config.settings) - set(names)
-    for name in unused:
-        methods.find(name)
-    with _locked(root):
-        workers, threads = plan_workers(config.workers, device)
-        pool = Pool(workers, threads, listener)
-        pool.warm_up()
-        prepared = prepare(config.files, config.task, config.data, config.model)
-        check_disk(root, _model_bytes(prepared), workers)
-        notes = [
-            *prepared.notes,
-            *(f"settings of {n} are unused: it is not compared" for n in sorted(unused)),
-        ]
-        listener(
-            "", "prepared", {"prepared": prepared, "notes": notes, "workers": workers, "threads": threads}
-        )
-        with output_errors(root):
-            _write_study(root, config, prepared)
-        folds = len(prepared.splits)
-        seeds = config.seeds or (1 if folds > 1 else 3)
-        plans = [
-            _plan(config, name, seed * folds + fold, fold, root, prepared, threads)
-            for seed in range(seeds)
-            for fold in range(folds)
-            for name in names
-        ]
-        extra = _baseline_jobs(config, prepared, root, device) if config.baselines else []
-        listener("", "planned", {"runs": len(plans), "baselines": len(extra), "folds": folds, "seeds": seeds})
-        failures = _execute(pool, plans, extra, prepared, device, listener)
-        done = [plan for plan in plans if plan.name not in failures]
-        if not done:
-            raise TrainingError(_all_failed(failures))
-        rows = _table(root, done, extra, seeds, folds, failures)
-        winner = _winner(rows)
-        if folds > 1 and device == "cpu":  # the refit is alone: it has the whole machine
-            pool = Pool(1, workers * threads, listener)
-        bundle = _hand_over(pool, winner, done, config, prepared, root, device, listener)
-        if config.keep == "best":
-            _prune(done)
-        study = Study(root, rows, winner, bundle, prepared.findings, tuple(notes), failures)
-        with output_errors(root):
-            _write_summary(study)
-        return study
-
-
-def run_single(
-    config: RunConfig,
+    config: StudyConfig,
     root: Path,
     device: str = "cpu",
     listener: Listener = lambda *_: None,
     fresh: bool = False,
-) -> tuple[Path, dict[str, Any]]:
-    """One run in `root`; returns its folder and record. With folds, fold `config.fold` is the test.
+) -> Study:
+    """Runs the study in `root`; what is finished there is not run again.
 
-    fresh: begin again even where there is a checkpoint or a result.
+    fresh: forget what an earlier study left there.
 
     Raises:
-        InputError, TrainingError, Stopped: as `compare`.
+        InputError: before any training, for whatever the user can mend.
+        TrainingError: no method finished.
+        Stopped: Ctrl-C; the same command goes on from there.
     """
-    methods.find(config.method).make(config.settings)
-    _check_trackers(config.train)
-    with _locked(root):
-        pool = Pool(1, plan_workers(1, device)[1], listener)
+    entries = candidates(config)
+    check_trackers(config.train)
+    unused = set(config.settings) - {entry.method for entry in entries}
+    for name in unused:
+        methods.find(name)
+    with locked(root):
+        workers, threads = plan_workers(config.workers, device)
+        pool = Pool(workers, threads, listener)
         pool.warm_up()
-        prepared = prepare(config.files, config.task, config.data, config.model)
-        check_disk(root, _model_bytes(prepared), 1)
-        if config.fold >= len(prepared.splits):
-            raise TrainingError(f"there is no fold {config.fold}: this study has {len(prepared.splits)}")
-        notes = list(prepared.notes)
-        listener(
-            "", "prepared", {"prepared": prepared, "notes": notes, "workers": 1, "threads": pool.threads}
-        )
-        plan = _Plan(config, run_folder(root / "runs", config, prepared, pool.threads))
-        if fresh and plan.folder.exists():
-            shutil.rmtree(plan.folder)
-        listener("", "planned", {"runs": 1, "baselines": 0, "folds": 1, "seeds": 1})
-        problems: dict[str, BaseException] = {}
-        failures = _execute(pool, [_with_bundle(plan)], [], prepared, device, listener, problems)
-        if failures:
-            raise problems[plan.name]
-        return plan.folder, _record(plan.folder)
-
-
-def _check_trackers(config: TrainConfig) -> None:
-    """Raises `ConfigError` for a tracker that `accelerate` does not know or whose package is missing."""
-    from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
-
-    ready = {str(getattr(name, "value", name)) for name in get_available_trackers()}
-    known = {str(getattr(name, "value", name)) for name in LOGGER_TYPE_TO_CLASS}
-    for name in config.trackers:
-        if name not in known:
-            raise ConfigError(
-                f"setting 'train.trackers': unknown tracker {name!r}; {did_you_mean(name, known)}"
+        prepared = _prepare_all(config, entries)
+        first = next(iter(prepared.values()))
+        check_disk(root, max(map(model_bytes, prepared.values())), workers)
+        if fresh:
+            _clear(root)
+        design = Design(config, len(first.splits))
+        notes = [
+            *dict.fromkeys(note for each in prepared.values() for note in each.notes),
+            *(f"settings of {n} are unused: it is not compared" for n in sorted(unused)),
+            *([design.note] if design.note else []),
+        ]
+        listener("", "prepared", {"prepared": first, "notes": notes, "workers": workers, "threads": threads})
+        with output_errors(root):
+            _write_study(root, config, first)
+        references = _references(pool, prepared, root, device, notes)
+        executor = Executor(pool, root, prepared, device, listener, references)
+        planned, failed = _plan(config, entries, design, prepared, executor, root)
+        entries = [entry for entry in entries if entry.name not in failed]
+        if not entries:
+            raise TrainingError(_all_failed(executor.failures))
+        notes += planned.notes
+        tuning = Tuning(config, design, entries, prepared, executor, root)
+        extra = _baseline_jobs(config, entries[0], prepared, root, device) if config.baselines else []
+        listener("", "planned", {"runs": planned.runs})
+        executor.run(tuning.first(), tuning.after, [job for job in extra if not _finished(job)])
+        judged = {
+            name: [w for w in works if w.name not in executor.failures]
+            for name, works in tuning.judged.items()
+        }
+        judged = {name: works for name, works in judged.items() if works}
+        if not judged:
+            raise TrainingError(_all_failed(executor.failures | tuning.failures))
+        _measure_latency(executor, judged, prepared)
+        record = conclude(
+            Evidence(
+                config=config,
+                design=design,
+                entries=tuple(entries),
+                prepared=prepared,
+                judged=judged,
+                curve=tuning.curve,
+                trials={entry.name: tuning.trials(entry.name) for entry in entries},
+                chosen=tuning.chosen,
+                baselines=[root / "runs" / job.name for job in extra if job.name not in executor.failures],
+                planned=planned,
+                failures={**executor.failures, **tuning.failures},
+                notes=tuple(notes),
+                root=root,
+                device=device,
             )
-        if name not in ready:
-            raise ConfigError(f"setting 'train.trackers': {name!r} needs its package: pip install {name}")
+        )
+        with output_errors(root):
+            _write_record(root, record)
+        bundle = _winner(config, record, tuning, judged, prepared, executor, workers * threads, root)
+        if config.keep == "best":
+            for works in judged.values():
+                prune(works)
+        return Study(root, record, bundle, first.findings, dict(record.failures))
 
 
-@contextmanager
-def _locked(root: Path) -> Iterator[None]:
-    """Two tunelabs in one folder would write over each other."""
-    check_writable(root)
-    lock = filelock.FileLock(root / ".lock", timeout=0)
-    try:
-        with lock:
-            yield
-    except filelock.Timeout:
-        raise OutputError(
-            f"another tunelab is at work in {root}; wait for it, or give another folder with --out"
-        ) from None
+def _prepare_all(config: StudyConfig, entries: Sequence[Candidate]) -> dict[str, Prepared]:
+    """The data, once a model: each has its own tokenizer, and the same rows on the same sides."""
+    found = {}
+    for name in dict.fromkeys(entry.model.name for entry in entries):
+        model = config.model.model_copy(update={"name": name})
+        found[name] = prepare(config.files, config.task, config.data, model)
+    digests = {split.digest for each in found.values() for split in each.splits[:1]}
+    assert len(digests) == 1, "a split depends on the rows and the seed alone"
+    return found
+
+
+def _references(
+    pool: Pool, prepared: Mapping[str, Prepared], root: Path, device: str, notes: list[str]
+) -> dict[str, Path]:
+    """What each untouched model does on general text: the baseline of forgetting."""
+    paths = {name: root / "reference" / f"{each.model_digest[:16]}.npz" for name, each in prepared.items()}
+    jobs = deque(
+        Job(f"reference-{path.stem}", reference_run, (prepared[name].lean(), path, device))
+        for name, path in paths.items()
+        if not path.is_file()
+    )
+    for outcome in pool.run(jobs):
+        if outcome.error is not None:
+            raise outcome.error
+        if outcome.value is not None:
+            notes.append(outcome.value)
+            paths = {name: path for name, path in paths.items() if path.is_file()}
+    return paths
 
 
 def _plan(
-    config: StudyConfig, name: str, seed: int, fold: int, root: Path, prepared: Prepared, threads: int
-) -> _Plan:
-    run = RunConfig(
-        files=config.files,
-        task=config.task,
-        method=name,
-        settings=config.settings.get(name, {}),
-        data=config.data,
-        model=config.model,
-        loss=config.loss,
-        train=config.train,
-        seed=seed,
-        fold=fold,
+    config: StudyConfig,
+    entries: Sequence[Candidate],
+    design: Design,
+    prepared: Mapping[str, Prepared],
+    executor: Executor,
+    root: Path,
+) -> tuple[Planned, set[str]]:
+    """Probes every method, keeps within the budget (by changing `design`) and tells the plan. Returns it and
+    the methods that cannot even be attached. What was planned once holds when a study goes on."""
+    path = root / "plan.json"
+    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"probes": {}, "designs": {}}
+    works = {
+        entry.name: executor.work(entry.name, "judged", run_config(config, entry, seed=0, fold=0))
+        for entry in entries
+    }
+    missing = {name: work for name, work in works.items() if work.name not in known["probes"]}
+    jobs = [
+        Job(
+            work.name,
+            probe,
+            (
+                work.config,
+                prepared[work.config.model.name].lean(),
+                root / "probes" / work.name,
+                executor.device,
+            ),
+        )
+        for work in missing.values()
+    ]
+    failed = set()
+    by_run = {work.name: name for name, work in missing.items()}
+    executor.listener("", "probing", {"runs": len(jobs)})
+    for job, value in executor.probe(jobs, works):
+        if value is None:
+            failed.add(by_run[job])
+        else:
+            known["probes"][job] = value
+    shutil.rmtree(root / "probes", ignore_errors=True)
+    planned = Planned(
+        {name: Probe(**known["probes"][work.name]) for name, work in works.items() if name not in failed},
+        config,
+        [entry for entry in entries if entry.name not in failed],
+        prepared,
+        executor.device,
+        executor.pool.workers,
     )
-    return _Plan(run, run_folder(root / "runs", run, prepared, threads))
+    if config.search.budget is not None and planned.entries:
+        key = f"{config.search.budget} {config.effort} {config.search.trials} {config.seeds} {sorted(works)}"
+        if key in known["designs"]:
+            design.trials, design.seeds = known["designs"][key]
+        else:
+            fit_budget(planned, design, seconds_of(config.search.budget), config.search.budget)
+            known["designs"][key] = [design.trials, design.seeds]
+    planned.settle(design)
+    with output_errors(root):
+        write_json(path, known)
+    executor.listener("", "plan", {"planned": planned})
+    return planned, failed
 
 
-def _baseline_jobs(config: StudyConfig, prepared: Prepared, root: Path, device: str) -> list[Job]:
+def _baseline_jobs(
+    config: StudyConfig, entry: Candidate, prepared: Mapping[str, Prepared], root: Path, device: str
+) -> list[Job]:
     jobs = []
-    for fold in range(len(prepared.splits)):
+    own = prepared[entry.model.name]
+    for fold in range(len(own.splits)):
         for name in BASELINES:
-            run = _plan(config, "head", 0, fold, root, prepared, 1).config
-            key = prepared.split(fold).digest[:10] + prepared.model_digest[:4]
-            folder = root / "runs" / f"baseline-{name}-f{fold}-{key}"
-            jobs.append(Job(folder.name, baseline, (name, run, prepared, folder, device)))
+            run = run_config(config, entry, seed=0, fold=fold)
+            key = f"{own.split(fold).digest[:10]}{own.model_digest[:4]}{own.token_digest[:4]}"
+            folder = root / "runs" / f"baseline-{name}-f{fold}-{key}-{own.model.max_length}"
+            jobs.append(Job(folder.name, baseline, (name, run, own, folder, device)))
     return jobs
 
 
-def _execute(
-    pool: Pool,
-    plans: Sequence[_Plan],
-    extra: Sequence[Job],
-    prepared: Prepared,
-    device: str,
-    listener: Listener,
-    problems: dict[str, BaseException] | None = None,
-) -> dict[str, str]:
-    """Does what is not done yet, verifying each run's bundle in a fresh process; returns failures."""
-    failures: dict[str, str] = {}
-    jobs: deque[Job] = deque(job for job in extra if not (job.arguments[3] / "result.json").is_file())
-    by_name = {plan.name: plan for plan in plans}
-    for plan in plans:
-        status = _status(plan.folder)
-        if status == "finished":
-            listener(plan.name, "finished", {"record": _record(plan.folder), "again": True})
-        elif status == "unverified":
-            jobs.append(_verification(plan, prepared, device))
-        else:
-            jobs.append(Job(plan.name, train_run, (plan.config, prepared, plan.folder, device)))
-    for outcome in pool.run(jobs):
-        name = outcome.job.name
-        if outcome.error is not None:
-            failures[name] = str(outcome.error)
-            if problems is not None:
-                problems[name] = outcome.error
-            if name in by_name:
-                _record_failure(by_name[name], outcome)
-            listener(name, "failed", {"error": outcome.error, "details": outcome.details})
-        elif outcome.job.function is train_run:
-            jobs.appendleft(_verification(by_name[name], prepared, device))
-            listener(name, "trained", {"record": outcome.value})
-        else:
-            if outcome.value["status"] == "failed":
-                failures[name] = outcome.value["error"]
-                if problems is not None:
-                    problems[name] = TrainingError(outcome.value["error"])
-            listener(name, outcome.value["status"], {"record": outcome.value, "again": False})
-    return failures
+def _finished(job: Job) -> bool:
+    folder: Path = job.arguments[3]
+    return (folder / "result.json").is_file()
 
 
-def _verification(plan: _Plan, prepared: Prepared, device: str) -> Job:
-    return Job(plan.name, verify_run, (plan.folder, prepared, device))
+def _measure_latency(
+    executor: Executor, judged: Mapping[str, Sequence[Work]], prepared: Mapping[str, Prepared]
+) -> None:
+    """Of each method's best artefact, one at a time, with nothing else at work."""
+    jobs = []
+    for works in judged.values():
+        kept = [work for work in works if (work.folder / "bundle").is_dir()]
+        if any("latency_1_seconds" in read_record(work.folder)["cost"] for work in works) or not kept:
+            continue
+        work = best_run(kept)
+        lean = prepared[work.config.model.name].lean()
+        jobs.append(Job(f"latency-{work.candidate}", latency_run, (work.folder, lean, executor.device)))
+    executor.alone(jobs)
 
 
-def _status(folder: Path) -> str:
-    try:
-        return str(_record(folder)["status"])
-    except (OSError, ValueError, KeyError):
-        return "new"
-
-
-def _record(folder: Path) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    return record
-
-
-def _record_failure(plan: _Plan, outcome: Outcome) -> None:
-    with output_errors(plan.folder):
-        plan.folder.mkdir(parents=True, exist_ok=True)
-        write_json(
-            plan.folder / "result.json",
-            {
-                "status": "failed",
-                "method": plan.config.method,
-                "seed": plan.config.seed,
-                "fold": plan.config.fold,
-                "error": str(outcome.error),
-                "traceback": outcome.details,
-                "provenance": {"versions": versions()},
-            },
+def _winner(
+    config: StudyConfig,
+    record: StudyRecord,
+    tuning: Tuning,
+    judged: Mapping[str, Sequence[Work]],
+    prepared: Mapping[str, Prepared],
+    executor: Executor,
+    threads: int,
+    root: Path,
+) -> Path:
+    name = record.advice.method
+    entry = next(entry for entry in candidates(config) if entry.name == name)
+    own = prepared[entry.model.name]
+    if len(own.splits) == 1:
+        return hand_over(executor, best_run(judged[name]), own, root)
+    if executor.device == "cpu":  # the refit is alone: it has the whole machine
+        executor = Executor(
+            Pool(1, threads, executor.listener), root, prepared, executor.device, executor.listener
         )
+    rates = [tuning.chosen[name, fold] for fold in range(len(own.splits))]
+    work = refit_work(config, entry, rates, executor)
+    executor.listener("", "refit", {"method": name, "rows": len(own.refit.train)})
+    return hand_over(executor, work, own, root)
 
 
 def _all_failed(failures: Mapping[str, str]) -> str:
@@ -312,112 +345,38 @@ def _all_failed(failures: Mapping[str, str]) -> str:
     return f"no run finished ({len(failures)} failed). The first, {name}: {error}"
 
 
-def _table(
-    root: Path,
-    done: Sequence[_Plan],
-    extra: Sequence[Job],
-    seeds: int,
-    folds: int,
-    failures: Mapping[str, str],
-) -> list[Row]:
-    folders = [plan.folder for plan in done]
-    folders += [root / "runs" / job.name for job in extra if job.name not in failures]
-    failed: dict[str, int] = {}
-    for name in failures:
-        method = name.split("-")[0]
-        failed[method] = failed.get(method, 0) + 1
-    return summarise([_record(f) for f in folders], folders, seeds, folds, failed)
-
-
-def _winner(rows: Sequence[Row]) -> str:
-    """Best on validation, the lower validation loss where that ties: the test rows choose nothing."""
-    trained = [row for row in rows if not row.baseline]
-    return max(trained, key=lambda row: (row.valid, -row.valid_loss)).method
-
-
-def _hand_over(
-    pool: Pool,
-    winner: str,
-    done: Sequence[_Plan],
-    config: StudyConfig,
-    prepared: Prepared,
-    root: Path,
-    device: str,
-    listener: Listener,
-) -> Path:
-    """The winner's bundle in `root / "winner"`: of its best run, or after folds refitted on all rows."""
-    plan = _best_run([p for p in done if p.config.method == winner])
-    if len(prepared.splits) > 1:
-        plan = _plan_refit(config, winner, root, prepared, pool.threads)
-        listener("", "refit", {"method": winner, "rows": len(prepared.refit.train)})
-    if _status(_with_bundle(plan).folder) != "finished":
-        failures = _execute(pool, [plan], [], prepared, device, listener)
-        if failures:
-            raise TrainingError(f"the winner {winner} could not be trained once more: {failures[plan.name]}")
-    target = root / "winner"
-    with output_errors(target):
-        with folder_atomically(target) as work:
-            shutil.copytree(plan.folder / "bundle", work, dirs_exist_ok=True)
-        if _model_bytes(prepared) <= _BASE_LIMIT:
-            add_base(target)
-    return target
-
-
-def _with_bundle(plan: _Plan) -> _Plan:
-    """The plan; a finished run whose bundle an earlier study removed is to be done again."""
-    if _status(plan.folder) == "finished" and not (plan.folder / "bundle").is_dir():
-        (plan.folder / "result.json").unlink()
-    return plan
-
-
-def _plan_refit(config: StudyConfig, name: str, root: Path, prepared: Prepared, threads: int) -> _Plan:
-    plan = _plan(config, name, 0, 0, root, prepared, threads)
-    run = plan.config.model_copy(update={"fold": -1})
-    return _Plan(run, run_folder(root / "runs", run, prepared, threads))
-
-
-def _best_run(plans: Sequence[_Plan]) -> _Plan:
-    def key(plan: _Plan) -> tuple[float, float]:
-        record = _record(plan.folder)
-        return record["valid"][record["deciding"]], -record["valid"]["loss"]
-
-    return max(plans, key=key)
-
-
-def _prune(done: Sequence[_Plan]) -> None:
-    """Of each method only the run that was best on validation keeps its bundle on disk."""
-    for name in {plan.config.method for plan in done}:
-        plans = [plan for plan in done if plan.config.method == name and (plan.folder / "bundle").is_dir()]
-        if not plans:
-            continue
-        best = _best_run(plans)
-        for plan in plans:
-            if plan is not best:
-                remove_bundle(plan.folder, f"study.keep=best: {best.name} was better on validation")
-
-
-def _model_bytes(prepared: Prepared) -> int:
-    return sum(path.stat().st_size for path in prepared.base.folder.glob("*.safetensors"))
+def _clear(folder: Path) -> None:
+    """Removes a study's own files, and nothing that is not tunelab's."""
+    if not (folder / "study.yaml").is_file():
+        if (folder / "runs").exists():
+            raise ConfigError(
+                f"--fresh: {folder} holds no study of tunelab's (no study.yaml), so its runs/ stays; "
+                "give another folder with --out"
+            )
+        return
+    for name in ("runs", "winner", "reference", "probes"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for name in (
+        "study.json",
+        "study.yaml",
+        "table.csv",
+        "findings.json",
+        "plan.json",
+        "tuning.db",
+        "report.html",
+    ):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _write_study(root: Path, config: StudyConfig, prepared: Prepared) -> None:
-    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    values: dict[str, Any] = config.model_dump(mode="json")
+    values["files"] = [str(Path(f).resolve()) for f in config.files]
+    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     write_atomically(root / "study.yaml", text.encode("utf-8"))
     write_json(root / "findings.json", [finding.as_dict() for finding in prepared.findings])
 
 
-def _write_summary(study: Study) -> None:
-    table = study.table
-    write_atomically(study.folder / "table.csv", table.to_csv(index=False).encode("utf-8-sig"))
-    rows = json.loads(table.to_json(orient="records"))
-    write_json(
-        study.folder / "study.json",
-        {
-            "winner": study.winner,
-            "chosen_by": "the best validation score; the test rows chose nothing",
-            "rows": rows,
-            "notes": list(study.notes),
-            "failures": study.failures,
-            "versions": versions(),
-        },
-    )
+def _write_record(root: Path, record: StudyRecord) -> None:
+    table = table_of(record)
+    write_atomically(root / "table.csv", table.to_csv(index=False).encode("utf-8-sig"))
+    write_json(root / "study.json", record.model_dump(mode="json"))

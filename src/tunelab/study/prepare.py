@@ -1,12 +1,13 @@
 """From the user's files to what every run of a study shares: rows, findings, splits, tokens."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tunelab import tasks
 from tunelab.config import DataConfig, LossConfig, ModelConfig
+from tunelab.data.assign import spread
 from tunelab.data.batch import Examples
 from tunelab.data.check import NEAR_CHARACTERS, Finding, check, drop_unusable, fix, stop_on_errors
 from tunelab.data.encode import Tokens, encode, facts
@@ -26,7 +27,7 @@ class Prepared:
 
     splits: one, or one a fold; refit: all rows but a validation slice, for the winner after folds.
     model: its settings, with the length settled; digest: of texts and labels; model_digest: of the
-    pretrained weights.
+    pretrained weights; token_digest: of what the tokenizer made of the texts.
     """
 
     table: Table
@@ -40,15 +41,29 @@ class Prepared:
     model: ModelConfig
     digest: str
     model_digest: str
+    token_digest: str
 
-    def split(self, fold: int) -> Split:
-        """The split of a fold; -1 is the final refit on all rows."""
-        return self.refit if fold < 0 else self.splits[fold]
+    def split(self, fold: int, share: float = 1.0) -> Split:
+        """The split of a fold; -1 is the final refit on all rows.
 
-    def task(self, name: str, fold: int, loss: LossConfig) -> Task:
+        share: of the training rows that is kept, stratified; a smaller share's rows are among a larger's.
+        """
+        whole = self.refit if fold < 0 else self.splits[fold]
+        if share == 1.0:
+            return whole
+        _, codes = np.unique(self.table.frame["label"].to_numpy()[whole.train], return_inverse=True)
+        order = spread(codes, np.random.default_rng(0).permutation(len(whole.train)))
+        kept = np.sort(whole.train[order[: max(1, round(share * len(whole.train)))]])
+        return replace(whole, train=kept, digest=f"{whole.digest}-{len(kept)}")
+
+    def lean(self) -> "Prepared":
+        """Without the texts, which only the baselines read: this is what travels to the workers."""
+        return replace(self, table=replace(self.table, frame=self.table.frame.drop(columns="text")))
+
+    def task(self, name: str, fold: int, loss: LossConfig, share: float = 1.0) -> Task:
         """The task fitted to this fold's training rows."""
         labels = self.table.frame["label"]
-        train = labels.iloc[self.split(fold).train]
+        train = labels.iloc[self.split(fold, share).train]
         return tasks.find(name).fit(labels.tolist(), train.tolist(), loss)
 
     def examples(self, rows: np.ndarray, task: Task) -> Examples:
@@ -119,6 +134,7 @@ def prepare(files: tuple[str, ...], task: str, data: DataConfig, model: ModelCon
         model=model,
         digest=_digest(table),
         model_digest=fingerprint(base),
+        token_digest=tokens.digest(),
     )
 
 

@@ -1,4 +1,7 @@
-"""One run: a method trained on one split with one seed, judged once on its test rows, and recorded."""
+"""One run: a method trained on one split with one seed, judged once on its test rows, and recorded.
+
+Kinds of runs: "judged" and "refit" leave a bundle; "curve" is judged only; "trial" sees no test row.
+"""
 
 import hashlib
 import json
@@ -9,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -18,22 +21,42 @@ import yaml
 
 from tunelab import methods
 from tunelab.config import RunConfig
+from tunelab.data.batch import Examples
 from tunelab.files import output_errors, write_atomically, write_json
 from tunelab.methods.base import Method, Tuned
 from tunelab.models import load_model, load_tokenizer
 from tunelab.provenance import code_digest, machine, versions
 from tunelab.serve.bundle import bundle_bytes, open_bundle, write_bundle
+from tunelab.study import forgetting
 from tunelab.study.prepare import Prepared
 from tunelab.tasks.base import Task
 from tunelab.train import checkpoint
 from tunelab.train.evaluate import predict_logits
 from tunelab.train.loop import Trained, train
-from tunelab.train.precision import choose
+from tunelab.train.precision import Precision, choose
 from tunelab.train.schedule import total_steps
 
-__all__ = ["TOLERANCE", "run_folder", "run_once", "seed_everything", "verify"]
+__all__ = [
+    "TOLERANCE",
+    "Bars",
+    "Kind",
+    "attach",
+    "judge_of",
+    "peak_memory",
+    "read_record",
+    "remove_bundle",
+    "restore_bundle",
+    "run_folder",
+    "run_once",
+    "seed_everything",
+    "verify",
+    "write_predictions",
+]
 
 Listener = Callable[[str, Mapping[str, Any]], None]
+Kind = Literal["judged", "refit", "curve", "trial"]
+#: (step, validation score) that a trial must have reached by then to go on.
+Bars = tuple[tuple[int, float], ...]
 
 #: Largest difference of a logit between the bundle reloaded in a fresh process and training: the
 #: padding of a batch changes the order of float32 sums, nothing more.
@@ -41,24 +64,40 @@ TOLERANCE = 1e-4
 _VERIFIED_ROWS = 64  # every weight takes part in every row
 
 
-def run_folder(root: Path, config: RunConfig, prepared: Prepared, threads: int) -> Path:
-    """The run's folder, named by what decides its result to the bit: settings, data, split, weights,
-    version, and the number of threads (sums over threads are added in another order)."""
+def run_folder(
+    root: Path,
+    config: RunConfig,
+    prepared: Prepared,
+    threads: int,
+    device: str = "cpu",
+    kind: Kind = "judged",
+    bars: Bars = (),
+) -> Path:
+    """The run's folder, named by what decides its result to the bit: settings, data, split, weights, tokens,
+    version, device, precision, and the number of threads (sums over threads are added in another order)."""
     key: dict[str, Any] = {
         "config": config.model_dump(mode="json", exclude={"files", "data"}),
         "settings": methods.find(config.method).make(config.settings).settings.model_dump(mode="json"),
         "data": prepared.digest,
-        "split": prepared.split(config.fold).digest,
+        "split": prepared.split(config.fold, config.share).digest,
         "model": prepared.model_digest,
+        "tokens": prepared.token_digest,
         "tunelab": versions()["tunelab"],
         "threads": threads,
+        "device": torch.device(device).type,
+        "precision": choose(config.train.precision, device).name,
+        "kind": kind,
+        "bars": bars,
     }
+    train = key["config"]["train"]
+    train["learning_rate"] = train["learning_rate"] or methods.find(config.method).learning_rate
     # How often a run writes checkpoints or where its model lies changes nothing of its result.
-    key["config"]["train"].pop("checkpoint_seconds")
+    train.pop("checkpoint_seconds")
     key["config"]["model"] = prepared.model.model_dump(mode="json", exclude={"name"})
     digest = hashlib.sha256(json.dumps(key, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
     fold = "all" if config.fold < 0 else f"f{config.fold}"
-    return root / f"{config.method}-s{config.seed}-{fold}-{digest[:10]}"
+    start = {"judged": "", "refit": "", "curve": "curve-", "trial": "trial-"}[kind]
+    return root / f"{start}{config.method}-s{config.seed}-{fold}-{digest[:10]}"
 
 
 def seed_everything(seed: int) -> None:
@@ -75,39 +114,27 @@ def run_once(
     device: str = "cpu",
     listener: Listener | None = None,
     stop: Callable[[], bool] = lambda: False,
+    kind: Kind = "judged",
+    reference: Path | None = None,
 ) -> dict[str, Any]:
-    """Trains, judges, writes the bundle and the record; returns the record ("unverified" as yet).
+    """Trains, judges, writes the bundle and the record; returns the record ("unverified" as yet, where there
+    is a bundle). Goes on from a checkpoint in `folder`. Raises what `tunelab.train.loop.train` raises.
 
-    Goes on from a checkpoint in `folder`. Raises what `tunelab.train.loop.train` raises.
+    reference: what the untouched model does on general text, to measure forgetting by; None: not measured.
     """
-    began = time.time()
-    with output_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-        write_atomically(folder / "config.yaml", text.encode("utf-8"))
+    began, clock = time.time(), time.monotonic()
+    _write_config(config, folder)
     method = methods.find(config.method).make(config.settings)
-    task = prepared.task(config.task, config.fold, config.loss)
-    tokenizer, _ = load_tokenizer(prepared.base, prepared.model)
-
-    seed_everything(config.seed)
-    model = load_model(
-        prepared.base, prepared.model, task.model_class, task.model_options(), prepared.pad_id, device
-    )
-    total = sum(p.numel() for p in model.parameters())
-    tuned = method.attach(model)
-    split = prepared.split(config.fold)
+    task = prepared.task(config.task, config.fold, config.loss, config.share)
+    tuned, total = attach(config, prepared, method, task, device)
+    split = prepared.split(config.fold, config.share)
     precision = choose(config.train.precision, device)
-    valid = prepared.examples(split.valid, task)
-    valid_targets = valid.targets[split.valid]
-
-    def judge() -> tuple[dict[str, float], str]:
-        return task.scores(predict_logits(tuned.model, valid, precision), valid_targets), task.deciding
-
+    load_seconds = time.monotonic() - clock
     trained = train(
         tuned,
         task.objective,
         prepared.examples(split.train, task),
-        judge,
+        judge_of(tuned, task, prepared.examples(split.valid, task), precision),
         config.train,
         learning_rate=config.train.learning_rate or method.learning_rate,
         seed=config.seed,
@@ -116,36 +143,17 @@ def run_once(
         listener=listener,
         stop=stop,
     )
-    judged_on = split.test if len(split.test) else split.valid
-    began_test = time.monotonic()
-    logits = predict_logits(tuned.model, prepared.examples(judged_on, task), choose("float32", device))
-    test_seconds = time.monotonic() - began_test
-    scores = task.scores(logits, task.targets(prepared.table.frame["label"].iloc[judged_on].tolist()))
-
-    with output_errors(folder):
-        _write_predictions(folder / "predictions.parquet", prepared, task, judged_on, logits)
-    write_bundle(
-        folder / "bundle",
-        tuned=tuned,
-        method=method,
-        task=task,
-        tokenizer=tokenizer,
-        base=prepared.base,
-        model=prepared.model,
-        scores=scores,
-        about=_about(config, prepared, precision.name),
-    )
-    record = {
-        "status": "unverified",
+    record: dict[str, Any] = {
+        "status": "finished",
+        "kind": kind,
         "method": config.method,
         "settings": method.settings.model_dump(mode="json"),
         "seed": config.seed,
         "fold": config.fold,
+        "share": config.share,
         "deciding": task.deciding,
-        "judged_on": "test" if len(split.test) else "valid",
-        "scores": scores,
         "valid": trained.best,
-        "cost": _cost(trained, tuned, total, folder / "bundle", test_seconds, device),
+        "cost": _cost(trained, tuned, total, load_seconds),
         "training": _training(trained, config, method, precision),
         "notes": trained.notes,
         "provenance": {
@@ -156,17 +164,92 @@ def run_once(
             "machine": machine(),
             "threads": torch.get_num_threads(),
             "started": began,
-            "finished": time.time(),
         },
     }
+    if kind != "trial":
+        _judge_test(record, config, prepared, task, tuned, folder, device)
+    record["cost"]["peak_memory_bytes"] = peak_memory(device)
+    clock = time.monotonic()
+    tokenizer, _ = load_tokenizer(prepared.base, prepared.model)
+    if reference is not None:
+        known = forgetting.reference(prepared.base, prepared.model, tokenizer, device, reference)
+        record["forgetting"] = forgetting.measure(tuned, known, prepared.base, prepared.model).model_dump()
+    if kind in ("judged", "refit"):
+        write_bundle(
+            folder / "bundle",
+            tuned=tuned,
+            method=method,
+            task=task,
+            tokenizer=tokenizer,
+            base=prepared.base,
+            model=prepared.model,
+            scores=record["scores"],
+            about=_about(config, prepared, precision.name),
+        )
+        record["status"] = "unverified"
+        record["cost"]["bundle_bytes"] = bundle_bytes(folder / "bundle")
+    record["cost"]["save_seconds"] = time.monotonic() - clock
+    record["provenance"]["finished"] = time.time()
     with output_errors(folder):
         write_json(folder / "result.json", record)
     checkpoint.discard(folder / "checkpoints")
     return record
 
 
+def attach(
+    config: RunConfig, prepared: Prepared, method: Method, task: Task, device: str
+) -> tuple[Tuned, int]:
+    """The model with the method attached, and how many parameters the model alone has. Seeds everything."""
+    seed_everything(config.seed)
+    model = load_model(
+        prepared.base, prepared.model, task.model_class, task.model_options(), prepared.pad_id, device
+    )
+    total = sum(p.numel() for p in model.parameters())
+    return method.attach(model), total
+
+
+def judge_of(
+    tuned: Tuned, task: Task, valid: Examples, precision: Precision
+) -> Callable[[], tuple[dict[str, float], str]]:
+    """What the loop calls to score the validation rows."""
+    targets = valid.targets[valid.rows]
+
+    def judge() -> tuple[dict[str, float], str]:
+        return task.scores(predict_logits(tuned.model, valid, precision), targets), task.deciding
+
+    return judge
+
+
+def _write_config(config: RunConfig, folder: Path) -> None:
+    with output_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        write_atomically(folder / "config.yaml", text.encode("utf-8"))
+
+
+def _judge_test(
+    record: dict[str, Any],
+    config: RunConfig,
+    prepared: Prepared,
+    task: Task,
+    tuned: Tuned,
+    folder: Path,
+    device: str,
+) -> None:
+    """Scores and predictions on the test rows (a refit has none: on its validation rows)."""
+    split = prepared.split(config.fold, config.share)
+    rows = split.test if len(split.test) else split.valid
+    began = time.monotonic()
+    logits = predict_logits(tuned.model, prepared.examples(rows, task), choose("float32", device))
+    record["cost"]["test_seconds"] = time.monotonic() - began
+    record["judged_on"] = "test" if len(split.test) else "valid"
+    record["scores"] = task.scores(logits, task.targets(prepared.table.frame["label"].iloc[rows].tolist()))
+    with output_errors(folder):
+        write_predictions(folder / "predictions.parquet", prepared, task, rows, logits)
+
+
 def _about(config: RunConfig, prepared: Prepared, precision: str) -> dict[str, Any]:
-    split = prepared.split(config.fold)
+    split = prepared.split(config.fold, config.share)
     return {
         "data": ", ".join(Path(f).name for f in config.files),
         "data_digest": prepared.digest,
@@ -183,23 +266,19 @@ def _about(config: RunConfig, prepared: Prepared, precision: str) -> dict[str, A
     }
 
 
-def _cost(
-    trained: Trained, tuned: Tuned, total: int, bundle: Path, test_seconds: float, device: str
-) -> dict[str, Any]:
+def _cost(trained: Trained, tuned: Tuned, total: int, load_seconds: float) -> dict[str, Any]:
     moved = sum(tensor.numel() for tensor in tuned.state().values())
     return {
+        "load_seconds": load_seconds,
         "train_seconds": trained.seconds,
         "evaluation_seconds": trained.evaluation_seconds,
-        "test_seconds": test_seconds,
-        "peak_memory_bytes": _peak_memory(device),
         "trained_parameters": moved,
         "model_parameters": total,
         "trained_share": moved / total,
-        "bundle_bytes": bundle_bytes(bundle),
     }
 
 
-def _peak_memory(device: str) -> int:
+def peak_memory(device: str) -> int:
     """Largest resident memory of this process so far (or of the GPU, where one is used), bytes."""
     if torch.device(device).type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
@@ -222,7 +301,7 @@ def _training(trained: Trained, config: RunConfig, method: Method, precision: An
     }
 
 
-def _write_predictions(
+def write_predictions(
     path: Path, prepared: Prepared, task: Task, rows: np.ndarray, logits: np.ndarray
 ) -> None:
     frame = prepared.table.frame.iloc[rows]
@@ -248,7 +327,7 @@ def verify(folder: Path, prepared: Prepared, device: str = "cpu") -> dict[str, A
 
     To be called in a fresh process. A run whose bundle differs is recorded as failed.
     """
-    record: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    record = read_record(folder)
     stored = pd.read_parquet(folder / "predictions.parquet")
     columns = [c for c in stored.columns if c.startswith("logit(")]
     rows = stored["item"].to_numpy()[:_VERIFIED_ROWS]
@@ -271,9 +350,22 @@ def verify(folder: Path, prepared: Prepared, device: str = "cpu") -> dict[str, A
     return record
 
 
+def read_record(folder: Path) -> dict[str, Any]:
+    """A run's record."""
+    record: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    return record
+
+
+def restore_bundle(folder: Path) -> None:
+    """A finished run whose bundle was removed is to be done again: its record is taken away."""
+    path = folder / "result.json"
+    if path.is_file() and not (folder / "bundle").is_dir() and read_record(folder)["status"] == "finished":
+        path.unlink()
+
+
 def remove_bundle(folder: Path, reason: str) -> None:
     """Removes a run's weights and writes into its record that and why."""
-    record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    record = read_record(folder)
     shutil.rmtree(folder / "bundle", ignore_errors=True)
     record["bundle"] = f"removed: {reason}"
     write_json(folder / "result.json", record)

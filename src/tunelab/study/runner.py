@@ -14,7 +14,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -96,7 +96,7 @@ class Pool:
         with _environment(self.threads), _without_main():
             forkserver.ensure_running()
 
-    def run(self, jobs: "deque[Job]") -> Iterator[Outcome]:
+    def run(self, jobs: "deque[Job]") -> Generator[Outcome, None, None]:
         """Takes jobs from the left; the caller may append more while outcomes come.
 
         Raises:
@@ -113,7 +113,7 @@ class Pool:
                     worker.process.join()
                     assert worker.outcome is not None
                     yield worker.outcome
-        except KeyboardInterrupt:
+        except KeyboardInterrupt:  # here, or thrown in by the caller
             self._stop(active)
             raise Stopped("stopped; the same command goes on from there") from None
         finally:

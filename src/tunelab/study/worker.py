@@ -6,16 +6,27 @@ from pathlib import Path
 from typing import Any
 
 import peft  # noqa: F401  imported once in the server, not 4 seconds in every worker
+import pyarrow.parquet  # noqa: F401
 import sklearn.linear_model  # noqa: F401
 import torch  # noqa: F401
 import transformers
 import transformers.models.auto.modeling_auto
 
 from tunelab.config import RunConfig
-from tunelab.study import baselines, run
+from tunelab.errors import ConfigError
+from tunelab.models import load_tokenizer
+from tunelab.study import baselines, forgetting, latency, plan, run, trial
 from tunelab.study.prepare import Prepared
 
-__all__ = ["baseline", "train_run", "verify_run"]
+__all__ = [
+    "baseline",
+    "latency_run",
+    "probe",
+    "reference_run",
+    "train_run",
+    "trial_run",
+    "verify_run",
+]
 
 Listener = Callable[[str, Mapping[str, Any]], None]
 Stop = Callable[[], bool]
@@ -29,11 +40,59 @@ def _quiet() -> None:
 
 
 def train_run(
-    config: RunConfig, prepared: Prepared, folder: Path, device: str, listener: Listener, stop: Stop
+    config: RunConfig,
+    prepared: Prepared,
+    folder: Path,
+    device: str,
+    kind: run.Kind,
+    reference: Path | None,
+    listener: Listener,
+    stop: Stop,
 ) -> dict[str, Any]:
     """`run.run_once` in this process."""
     _quiet()
-    return run.run_once(config, prepared, folder, device, listener, stop)
+    return run.run_once(config, prepared, folder, device, listener, stop, kind, reference)
+
+
+def trial_run(
+    config: RunConfig,
+    prepared: Prepared,
+    folder: Path,
+    device: str,
+    bars: run.Bars,
+    listener: Listener,
+    stop: Stop,
+) -> dict[str, Any]:
+    """`trial.run_trial` in this process."""
+    _quiet()
+    return trial.run_trial(config, prepared, folder, device, bars, listener, stop)
+
+
+def probe(
+    config: RunConfig, prepared: Prepared, folder: Path, device: str, listener: Listener, stop: Stop
+) -> dict[str, float]:
+    """`plan.probe_run` in this process."""
+    _quiet()
+    return plan.probe_run(config, prepared, folder, device, listener, stop)
+
+
+def reference_run(prepared: Prepared, path: Path, device: str, listener: Listener, stop: Stop) -> str | None:
+    """What the untouched model does on general text, written to `path`; why not, where it cannot be had."""
+    _quiet()
+    tokenizer, _ = load_tokenizer(prepared.base, prepared.model)
+    try:
+        forgetting.reference(prepared.base, prepared.model, tokenizer, device, path)
+    except ConfigError as error:
+        return str(error)
+    return None
+
+
+def latency_run(
+    folder: Path, prepared: Prepared, device: str, listener: Listener, stop: Stop
+) -> dict[str, float]:
+    """`latency.measure_latency` in this process."""
+    _quiet()
+    return latency.measure_latency(folder, prepared, device)
 
 
 def verify_run(

@@ -21,15 +21,18 @@ def tokens_at_once(device: str) -> int:
 
 
 @torch.no_grad()
-def predict_logits(model: nn.Module, examples: Examples, precision: Precision) -> np.ndarray:
+def predict_logits(
+    model: nn.Module, examples: Examples, precision: Precision, whole: bool = False
+) -> np.ndarray:
     """The logits of every row, [N, C] float32, in the order of `examples.rows`.
 
-    Rows are batched by length, longest first; the model is in evaluation mode afterwards. Draws no random
-    number.
+    Rows are batched by length, longest first (whole: all in one batch); the model is in evaluation mode
+    afterwards. Draws no random number.
     """
     model.eval()
     found: np.ndarray | None = None
-    for which in sorted_batches(examples.lengths, tokens_at_once(precision.device)):
+    batches = sorted_batches(examples.lengths, tokens_at_once(precision.device))
+    for which in [np.arange(len(examples))] if whole else batches:
         inputs, _ = examples.batch(which, precision.device)
         with precision():
             logits = model(**inputs).logits

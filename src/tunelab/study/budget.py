@@ -1,0 +1,145 @@
+"""What the whole study will take, and what fits into the time that the user gives."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tunelab.config import RunConfig, StudyConfig
+from tunelab.errors import ConfigError
+from tunelab.records import PlannedRun
+from tunelab.study.candidates import Candidate
+from tunelab.study.execute import Work
+from tunelab.study.plan import Probe, predict_memory, predict_seconds
+from tunelab.study.prepare import Prepared
+from tunelab.study.run import Kind, read_record
+from tunelab.study.tuning import Design, run_config
+
+__all__ = ["Planned", "fit_budget", "table_of_runs"]
+
+
+@dataclass(frozen=True)
+class PlannedMethod:
+    """What one method will take: seconds and bytes of one run, how many runs, seconds of all its runs."""
+
+    name: str
+    one_seconds: float
+    memory_bytes: float
+    trials: int
+    judged: int
+    seconds: float
+
+
+@dataclass
+class Planned:
+    """The probes of all methods and what follows from them.
+
+    probes: by the method's row; rows: one a method, for the screen; seconds: of the whole study, with `workers` runs side by side; runs: how many there are.
+    """
+
+    probes: Mapping[str, Probe]
+    config: StudyConfig
+    entries: Sequence[Candidate]
+    prepared: Mapping[str, Prepared]
+    device: str
+    workers: int
+    rows: list[PlannedMethod] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    runs: int = 0
+
+    def predict(self, name: str, config: RunConfig, kind: Kind) -> tuple[float, float]:
+        """Seconds and bytes of a run."""
+        probe = self.probes[name]
+        seconds = predict_seconds(probe, config, self.prepared[config.model.name], kind, self.device)
+        return seconds, predict_memory(probe, config, seconds)
+
+    def total(self, design: Design) -> float:
+        """Seconds of the whole study under a design."""
+        return sum(row.seconds for row in self._rows(design)) / self.workers
+
+    def settle(self, design: Design) -> None:
+        """Fixes rows, seconds and runs for the design that is going to be done."""
+        self.rows = list(self._rows(design))
+        self.seconds = sum(row.seconds for row in self.rows) / self.workers
+        shares = len({percent for percent in self.config.curve if percent < 100})
+        each = design.runs + design.folds * design.seeds * shares
+        self.runs = each * len(self.entries)
+
+    def _rows(self, design: Design) -> Iterator[PlannedMethod]:
+        for entry in self.entries:
+            judged = run_config(self.config, entry, seed=0, fold=0)
+            one, memory = self.predict(entry.name, judged, "judged")
+            trial, _ = self.predict(entry.name, judged, "trial")
+            trials = design.trials if design.trials > 1 else 0
+            seconds = design.folds * (trials * trial + design.seeds * one)
+            for percent in {percent for percent in self.config.curve if percent < 100}:
+                part = run_config(self.config, entry, seed=0, fold=0, share=percent / 100)
+                seconds += design.folds * design.seeds * self.predict(entry.name, part, "curve")[0]
+            yield PlannedMethod(
+                name=entry.name,
+                one_seconds=one,
+                memory_bytes=memory,
+                trials=trials * design.folds,
+                judged=design.seeds * design.folds,
+                seconds=seconds,
+            )
+
+
+def fit_budget(planned: Planned, design: Design, seconds: float, told: str) -> None:
+    """Takes away trials, then seeds, until the study fits.
+
+    Raises:
+        ConfigError: even one trial and one seed take longer; the message says how long.
+    """
+    while planned.total(design) > seconds:
+        if design.trials > 1:
+            design.trials -= 1
+        elif design.seeds > 1:
+            design.seeds -= 1
+        else:
+            rows = sorted(planned._rows(design), key=lambda row: -row.seconds)
+            slowest = ", ".join(f"{r.name} {r.seconds / planned.workers / 60:.0f} min" for r in rows[:3])
+            raise ConfigError(
+                f"the smallest study takes about {planned.total(design) / 60:.0f} min, more than the "
+                f"budget of {told}. Compare fewer methods (--methods; slowest: {slowest}), train on "
+                "fewer rows (--rows), or shorter (train.epochs)"
+            )
+    trials = (
+        f"{design.trials} trials" if design.trials > 1 else "no tuning (every method's default learning rate)"
+    )
+    planned.notes.append(
+        f"within the budget of {told}: {trials} and {design.seeds} seed{'s' if design.seeds > 1 else ''}"
+    )
+
+
+def table_of_runs(planned: Planned, works: Sequence[Work]) -> tuple[PlannedRun, ...]:
+    """What was predicted and what was measured. Runs that were continued, or stopped early, have no
+    measured time; continued ones no measured memory."""
+    rows = []
+    for work in works:
+        seconds, memory = planned.predict(work.candidate, work.config, work.kind)
+        record = read_record(work.folder)
+        cost = record.get("cost", {})
+        resumed = bool(record.get("training", {}).get("resumed_at_steps"))
+        whole = "stopped_early_at" not in record and record["status"] == "finished" and not resumed
+        spent = [
+            cost.get(part)
+            for part in (
+                "load_seconds",
+                "train_seconds",
+                "evaluation_seconds",
+                "test_seconds",
+                "save_seconds",
+            )
+        ]
+        rows.append(
+            PlannedRun(
+                run=work.name,
+                name=work.candidate,
+                kind=work.kind,
+                predicted_seconds=seconds,
+                predicted_memory_bytes=memory,
+                seconds=sum(part for part in spent if part is not None) if whole else None,
+                memory_bytes=cost.get("peak_memory_bytes") if whole else None,
+            )
+        )
+    return tuple(rows)

@@ -1,0 +1,69 @@
+"""Learning curves: the methods on nested shares of the training rows, judged on the same test rows."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tunelab.measure.curve import more_rows
+from tunelab.measure.statistics import mean_interval, replicates
+from tunelab.records import CurvePoint, Interval, MoreRows
+from tunelab.study.execute import Work
+from tunelab.study.predictions import Judged, gather
+from tunelab.study.prepare import Prepared
+
+__all__ = ["FURTHER", "curve_points"]
+
+#: Further labelled rows whose worth is told.
+FURTHER = 500
+_RESAMPLES = 500
+
+
+def curve_points(
+    curve: Mapping[str, Sequence[Work]],
+    whole: Sequence[Judged],
+    failures: Mapping[str, str],
+    labels: Sequence[str],
+    deciding: str,
+    prepared: Prepared,
+) -> tuple[tuple[CurvePoint, ...], tuple[MoreRows, ...]]:
+    """Every method's scores by training rows, the whole included, and what further rows would be worth.
+
+    Rows are those of the first fold. A share that failed is left out.
+    """
+    points: list[CurvePoint] = []
+    more: list[MoreRows] = []
+    folds = len(prepared.splits)
+    for judged in whole:
+        works = [work for work in curve.get(judged.name, ()) if work.name not in failures]
+        shares = sorted({work.config.share for work in works})
+        if not shares:
+            continue
+        at: list[tuple[int, Judged]] = []
+        for share in shares:
+            folders = [work.folder for work in works if work.config.share == share]
+            part = gather(judged.name, folders, labels, deciding, folds)
+            if part is not None:
+                at.append((len(prepared.split(0, share).train), part))
+        at.append((len(prepared.split(0).train), judged))
+        items = judged.predicted_SN.shape[1]
+        own = []
+        for rows, part in at:
+            value, low, high = mean_interval(part.scores, items)
+            own.append(
+                CurvePoint(name=judged.name, rows=rows, score=Interval(value=value, low=low, high=high))
+            )
+        points += own
+        drawn_RK = np.stack(
+            [replicates(part.scores, items, resamples=_RESAMPLES, seed=0) for _, part in at], 1
+        )
+        gain = more_rows(
+            np.array([p.rows for p in own]), np.array([p.score.value for p in own]), drawn_RK, FURTHER
+        )
+        more.append(
+            MoreRows(
+                name=judged.name,
+                rows=FURTHER,
+                gain=Interval(value=gain[0], low=gain[1], high=gain[2]) if gain is not None else None,
+            )
+        )
+    return tuple(points), tuple(more)

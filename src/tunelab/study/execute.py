@@ -1,0 +1,200 @@
+"""Does runs: what is finished is not done again, what fails is recorded, and each bundle is verified."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tunelab.config import RunConfig
+from tunelab.errors import TrainingError
+from tunelab.files import output_errors, write_json
+from tunelab.provenance import versions
+from tunelab.study.prepare import Prepared
+from tunelab.study.run import Bars, Kind, read_record, run_folder
+from tunelab.study.runner import Job, Outcome, Pool
+from tunelab.study.worker import train_run, trial_run, verify_run
+
+__all__ = ["Executor", "Listener", "Work", "finished"]
+
+#: (run name or "", kind, values): see `tunelab.terminal`.
+Listener = Callable[[str, str, Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Work:
+    """A run to be done: the row of the table it belongs to, its kind, configuration and folder."""
+
+    candidate: str
+    kind: Kind
+    config: RunConfig
+    folder: Path
+    bars: Bars = ()
+    number: int = 0  # of a trial
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+
+#: Called with a finished run (the record is None where it failed); gives what is to be done next.
+After = Callable[[Work, dict[str, Any] | None], Iterable[Work]]
+
+
+class Executor:
+    """Keeps the workers busy. `failures`: run -> what went wrong; `problems`: the errors themselves."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        root: Path,
+        prepared: Mapping[str, Prepared],
+        device: str,
+        listener: Listener,
+        references: Mapping[str, Path] | None = None,
+    ) -> None:
+        self.pool = pool
+        self.root = root
+        self.device = device
+        self.listener = listener
+        self.failures: dict[str, str] = {}
+        self.problems: dict[str, BaseException] = {}
+        self._prepared = prepared
+        self._lean = {name: value.lean() for name, value in prepared.items()}
+        self._references = references or {}
+
+    def work(self, candidate: str, kind: Kind, config: RunConfig, bars: Bars = (), number: int = 0) -> Work:
+        """A run with its folder."""
+        folder = run_folder(
+            self.root / "runs",
+            config,
+            self._prepared[config.model.name],
+            self.pool.threads,
+            self.device,
+            kind,
+            bars,
+        )
+        return Work(candidate, kind, config, folder, bars, number)
+
+    def run(self, works: Iterable[Work], after: After = lambda *_: (), extra: Iterable[Job] = ()) -> None:
+        """Does all runs, and those that `after` adds; `extra`: jobs of other kinds, done first.
+
+        Raises:
+            Stopped: on Ctrl-C, after the workers have written their checkpoints.
+        """
+        jobs: deque[Job] = deque(extra)
+        by_name: dict[str, Work] = {}
+
+        def admit(work: Work) -> None:
+            by_name[work.name] = work
+            status = _status(work.folder)
+            if status == "finished":
+                record = read_record(work.folder)
+                self.listener(work.name, "finished", {"record": record, "again": True, "work": work})
+                for follower in after(work, record):
+                    admit(follower)
+            elif status == "unverified":
+                jobs.append(self._verification(work))
+            else:
+                jobs.append(self._job(work))
+
+        def done(work: Work, record: dict[str, Any] | None) -> None:
+            for follower in after(work, record):
+                admit(follower)
+
+        for first in works:
+            admit(first)
+        outcomes = self.pool.run(jobs)
+        try:
+            for outcome in outcomes:
+                work = by_name.get(outcome.job.name)
+                if outcome.error is not None:
+                    self._failed(outcome, work)
+                    if work is not None:
+                        done(work, None)
+                elif work is None:
+                    self.listener(outcome.job.name, "finished", {"record": outcome.value, "again": False})
+                elif outcome.value["status"] == "unverified" and outcome.job.function is train_run:
+                    jobs.appendleft(self._verification(work))
+                    self.listener(work.name, "trained", {"record": outcome.value})
+                elif outcome.value["status"] == "failed":
+                    self._note_failure(work.name, TrainingError(outcome.value["error"]))
+                    self.listener(work.name, "failed", {"record": outcome.value})
+                    done(work, None)
+                else:
+                    self.listener(
+                        work.name, "finished", {"record": outcome.value, "again": False, "work": work}
+                    )
+                    done(work, outcome.value)
+        except KeyboardInterrupt as error:  # between two outcomes: the pool stops its workers in order
+            outcomes.throw(error)
+
+    def probe(self, jobs: Sequence[Job], works: Mapping[str, Work]) -> Iterator[tuple[str, Any]]:
+        """Runs probes; gives (name, what was measured), or None where the method failed already: that is
+        recorded as the failure of the run it was to be."""
+        by_name = {work.name: work for work in works.values()}
+        for outcome in self.pool.run(deque(jobs)):
+            if outcome.error is not None:
+                self._failed(outcome, by_name[outcome.job.name])
+            yield outcome.job.name, None if outcome.error is not None else outcome.value
+
+    def alone(self, jobs: Sequence[Job]) -> None:
+        """Runs jobs one after the other with nothing beside them; a failure is told and goes no further."""
+        pool = Pool(1, self.pool.threads, self.listener)
+        for outcome in pool.run(deque(jobs)):
+            if outcome.error is not None:
+                self._failed(outcome, None)
+
+    def _job(self, work: Work) -> Job:
+        prepared = self._lean[work.config.model.name]
+        if work.kind == "trial":
+            return Job(work.name, trial_run, (work.config, prepared, work.folder, self.device, work.bars))
+        reference = self._references.get(work.config.model.name) if work.kind == "judged" else None
+        return Job(
+            work.name, train_run, (work.config, prepared, work.folder, self.device, work.kind, reference)
+        )
+
+    def _verification(self, work: Work) -> Job:
+        prepared = self._lean[work.config.model.name]
+        return Job(work.name, verify_run, (work.folder, prepared, self.device))
+
+    def _failed(self, outcome: Outcome, work: Work | None) -> None:
+        assert outcome.error is not None
+        self._note_failure(outcome.job.name, outcome.error)
+        if work is not None:
+            _record_failure(work, outcome)
+        self.listener(outcome.job.name, "failed", {"error": outcome.error, "details": outcome.details})
+
+    def _note_failure(self, name: str, error: BaseException) -> None:
+        self.failures[name] = str(error)
+        self.problems[name] = error
+
+
+def finished(folder: Path) -> bool:
+    """Whether the run in a folder is done and verified."""
+    return _status(folder) == "finished"
+
+
+def _status(folder: Path) -> str:
+    try:
+        return str(read_record(folder)["status"])
+    except (OSError, ValueError, KeyError):
+        return "new"
+
+
+def _record_failure(work: Work, outcome: Outcome) -> None:
+    with output_errors(work.folder):
+        work.folder.mkdir(parents=True, exist_ok=True)
+        write_json(
+            work.folder / "result.json",
+            {
+                "status": "failed",
+                "kind": work.kind,
+                "method": work.config.method,
+                "seed": work.config.seed,
+                "fold": work.config.fold,
+                "error": str(outcome.error),
+                "traceback": outcome.details,
+                "provenance": {"versions": versions()},
+            },
+        )

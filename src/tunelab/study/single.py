@@ -1,0 +1,57 @@
+"""One run outside a study: `tunelab run`."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from tunelab import methods
+from tunelab.config import RunConfig
+from tunelab.errors import ConfigError
+from tunelab.measure.cost import check_disk
+from tunelab.study.common import check_trackers, locked, model_bytes
+from tunelab.study.execute import Executor, Listener
+from tunelab.study.prepare import prepare
+from tunelab.study.run import read_record, restore_bundle
+from tunelab.study.runner import Pool, plan_workers
+
+__all__ = ["run_single"]
+
+
+def run_single(
+    config: RunConfig,
+    root: Path,
+    device: str = "cpu",
+    listener: Listener = lambda *_: None,
+    fresh: bool = False,
+) -> tuple[Path, dict[str, Any]]:
+    """One run in `root`; returns its folder and record. With folds, fold `config.fold` is the test.
+
+    fresh: begin again even where there is a checkpoint or a result.
+
+    Raises:
+        InputError, TrainingError, Stopped: as `tunelab.study.compare.compare`.
+    """
+    methods.find(config.method).make(config.settings)
+    check_trackers(config.train)
+    with locked(root):
+        pool = Pool(1, plan_workers(1, device)[1], listener)
+        pool.warm_up()
+        prepared = prepare(config.files, config.task, config.data, config.model)
+        check_disk(root, model_bytes(prepared), 1)
+        if config.fold >= len(prepared.splits):
+            raise ConfigError(f"there is no fold {config.fold}: this study has {len(prepared.splits)}")
+        listener(
+            "",
+            "prepared",
+            {"prepared": prepared, "notes": list(prepared.notes), "workers": 1, "threads": pool.threads},
+        )
+        executor = Executor(pool, root, {config.model.name: prepared}, device, listener)
+        work = executor.work(config.method, "judged" if config.fold >= 0 else "refit", config)
+        if fresh and work.folder.exists():
+            shutil.rmtree(work.folder)
+        restore_bundle(work.folder)
+        listener("", "planned", {"runs": 1})
+        executor.run([work])
+        if work.name in executor.problems:
+            raise executor.problems[work.name]
+        return work.folder, read_record(work.folder)

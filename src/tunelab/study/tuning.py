@@ -1,0 +1,201 @@
+"""Which runs a study consists of: trials first, then each method's chosen settings with every seed."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tunelab import methods
+from tunelab.config import RunConfig, StudyConfig
+from tunelab.records import Trial
+from tunelab.study.candidates import Candidate
+from tunelab.study.execute import Executor, Work
+from tunelab.study.prepare import Prepared
+from tunelab.study.run import read_record
+from tunelab.study.search import Tuner, bars, open_storage, read_curve
+
+__all__ = ["Design", "Tuning", "run_config"]
+
+#: Seeds of trials are not those of judged runs: what was chosen for its luck with a seed is not judged by it.
+_TRIAL_SEED = 10_000
+
+#: effort -> trials, seeds with one split, seeds with folds (where every row is judged once a seed)
+EFFORTS = {"quick": (1, 2, 1), "standard": (4, 3, 1), "thorough": (10, 5, 3)}
+
+
+class Design:
+    """How many trials and seeds every method gets: the same for all."""
+
+    def __init__(self, config: StudyConfig, folds: int) -> None:
+        trials, seeds, with_folds = EFFORTS[config.effort]
+        self.folds = folds
+        self.trials = config.search.trials or trials
+        self.seeds = config.seeds or (with_folds if folds > 1 else seeds)
+        self.note: str | None = None
+        if config.train.learning_rate is not None and self.trials > 1:
+            self.trials = 1
+            self.note = "nothing is tuned: train.learning_rate is given, the same for every method"
+
+    @property
+    def runs(self) -> int:
+        """Of each method."""
+        return self.folds * (self.seeds + (self.trials if self.trials > 1 else 0))
+
+
+def run_config(
+    config: StudyConfig,
+    candidate: Candidate,
+    *,
+    seed: int,
+    fold: int,
+    rate: float | None = None,
+    share: float = 1.0,
+) -> RunConfig:
+    """The configuration of one run of a candidate. rate: its learning rate; None: as set, or the method's."""
+    train = config.train
+    if rate is not None:
+        train = train.model_copy(update={"learning_rate": rate})
+    return RunConfig(
+        files=config.files,
+        task=config.task,
+        method=candidate.method,
+        settings=dict(candidate.settings),
+        data=config.data,
+        model=candidate.model,
+        loss=config.loss,
+        train=train,
+        share=share,
+        seed=seed,
+        fold=fold,
+    )
+
+
+class Tuning:
+    """Gives the executor its runs: trial after trial of each (candidate, fold), then the judged ones.
+
+    `judged` and `curve`: the runs that were planned, by candidate; `chosen`: the learning rate of each
+    (candidate, fold).
+    """
+
+    def __init__(
+        self,
+        config: StudyConfig,
+        design: Design,
+        entries: Sequence[Candidate],
+        prepared: Mapping[str, Prepared],
+        executor: Executor,
+        root: Path,
+    ) -> None:
+        self._config = config
+        self._design = design
+        self._entries = {entry.name: entry for entry in entries}
+        self._prepared = prepared
+        self._executor = executor
+        self._runs = root / "runs"
+        self._storage = open_storage(root / "tuning.db") if design.trials > 1 else None
+        self._tuners: dict[tuple[str, int], Tuner] = {}
+        self.chosen: dict[tuple[str, int], float] = {}
+        self.judged: dict[str, list[Work]] = {name: [] for name in self._entries}
+        self.curve: dict[str, list[Work]] = {name: [] for name in self._entries}
+        self.failures: dict[str, str] = {}
+
+    def first(self) -> list[Work]:
+        """What can begin at once."""
+        works: list[Work] = []
+        for fold in range(self._design.folds):
+            for entry in self._entries.values():
+                works += self._begin(entry, fold)
+        return works
+
+    def after(self, work: Work, record: dict[str, Any] | None) -> list[Work]:
+        """What follows a finished run; None: it failed."""
+        if work.kind != "trial":
+            return []
+        fold = work.config.fold
+        tuner = self._tuners[work.candidate, fold]
+        if record is None:
+            about = {"seconds": 0.0, "score": None, "loss": None, "state": "failed", "run": work.name}
+            tuner.tell(work.number, None, "failed", about)
+        else:
+            valid, cost = record["valid"], record["cost"]
+            state = "stopped_early" if "stopped_early_at" in record else "complete"
+            score = valid[record["deciding"]]
+            about = {
+                "seconds": cost["train_seconds"] + cost["evaluation_seconds"],
+                "score": score,
+                "loss": valid.get("loss", 0.0),
+                "state": state,
+                "run": work.name,
+                "steps": record["training"]["steps"],
+            }
+            tuner.tell(work.number, score, "stopped_early" if state == "stopped_early" else "complete", about)
+        return self._next(self._entries[work.candidate], fold)
+
+    def trials(self, name: str) -> list[Trial]:
+        """Every trial of a candidate, fold by fold."""
+        return [
+            trial
+            for fold in range(self._design.folds)
+            if (name, fold) in self._tuners
+            for trial in self._tuners[name, fold].trials(fold)
+        ]
+
+    def _begin(self, entry: Candidate, fold: int) -> list[Work]:
+        method = methods.find(entry.method)
+        if self._storage is None:
+            self.chosen[entry.name, fold] = self._config.train.learning_rate or method.learning_rate
+            return self._judged(entry, fold)
+        config = run_config(self._config, entry, seed=_TRIAL_SEED + fold, fold=fold)
+        name = self._executor.work(entry.name, "trial", config).name
+        low, high = method.learning_rates
+        self._tuners[entry.name, fold] = Tuner(
+            self._storage,
+            name,
+            low,
+            high,
+            method.learning_rate,
+            self._design.trials,
+            self._config.search.seed,
+        )
+        return self._next(entry, fold)
+
+    def _next(self, entry: Candidate, fold: int) -> list[Work]:
+        """The next trial, or the judged runs when the trials are done."""
+        tuner = self._tuners[entry.name, fold]
+        asked = tuner.ask()
+        if asked is not None:
+            number, rate = asked
+            config = run_config(self._config, entry, seed=_TRIAL_SEED + fold, fold=fold, rate=rate)
+            return [self._executor.work(entry.name, "trial", config, self._bars(entry, fold), number)]
+        best = tuner.best()
+        if best is None:
+            self.failures[entry.name] = f"every trial of {entry.name} failed (fold {fold})"
+            return []
+        self.chosen[entry.name, fold] = best[0]
+        return self._judged(entry, fold)
+
+    def _bars(self, entry: Candidate, fold: int) -> tuple[tuple[int, float], ...]:
+        best = self._tuners[entry.name, fold].best() if self._config.search.early_stop else None
+        if best is None:
+            return ()
+        folder = self._runs / best[1]
+        record = read_record(folder)
+        rows = len(self._prepared[entry.model.name].split(fold).valid)
+        return bars(read_curve(folder, record["deciding"]), rows, record["training"]["planned_steps"])
+
+    def _judged(self, entry: Candidate, fold: int) -> list[Work]:
+        folds, works = self._design.folds, []
+        shares = sorted({percent / 100 for percent in self._config.curve if percent < 100}, reverse=True)
+        for share in (1.0, *shares):
+            for seed in range(self._design.seeds):
+                config = run_config(
+                    self._config,
+                    entry,
+                    seed=seed * folds + fold,
+                    fold=fold,
+                    rate=self.chosen[entry.name, fold],
+                    share=share,
+                )
+                work = self._executor.work(entry.name, "judged" if share == 1.0 else "curve", config)
+                (self.judged if share == 1.0 else self.curve)[entry.name].append(work)
+                works.append(work)
+        return works

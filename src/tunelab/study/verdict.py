@@ -1,0 +1,401 @@
+"""From the runs' records and predictions to what a study says: `StudyRecord`, with every number in it."""
+
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tunelab.config import StudyConfig
+from tunelab.measure.calibration import calibration_bins, confusion
+from tunelab.measure.statistics import (
+    Comparison,
+    compare_pair,
+    holm,
+    mean_interval,
+    more_items,
+    tied_groups,
+)
+from tunelab.provenance import machine, versions
+from tunelab.records import (
+    Advice,
+    BaselineGap,
+    CalibrationBin,
+    Cost,
+    Disagreement,
+    Forgetting,
+    Interval,
+    MethodResult,
+    Pair,
+    StudyRecord,
+    Trial,
+)
+from tunelab.study.budget import Planned, table_of_runs
+from tunelab.study.candidates import Candidate
+from tunelab.study.curve import curve_points
+from tunelab.study.execute import Work
+from tunelab.study.predictions import Judged, gather, targets_of
+from tunelab.study.prepare import Prepared
+from tunelab.study.run import read_record
+from tunelab.study.tuning import Design
+
+__all__ = ["Evidence", "conclude"]
+
+_ALPHA = 0.05
+#: Costs that differ by less are the same: then the better score is advised.
+_LIKE_COST = 0.1
+_FEW_ITEMS = 200
+_SHOWN_ROWS = 40
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that the verdict rests on."""
+
+    config: StudyConfig
+    design: Design
+    entries: tuple[Candidate, ...]
+    prepared: Mapping[str, Prepared]
+    judged: Mapping[str, Sequence[Work]]
+    curve: Mapping[str, Sequence[Work]]
+    trials: Mapping[str, Sequence[Trial]]
+    chosen: Mapping[tuple[str, int], float]
+    baselines: Sequence[Path]
+    planned: Planned
+    failures: Mapping[str, str]
+    notes: tuple[str, ...]
+    root: Path
+    device: str
+
+
+def conclude(evidence: Evidence) -> StudyRecord:
+    """The verdict. A method that lacks a fold for every seed is left out, and told."""
+    own = next(iter(evidence.prepared.values()))
+    folds = evidence.design.folds
+    task = own.task(evidence.config.task, 0, evidence.config.loss)
+    labels = tuple(task.model_options()["id2label"][i] for i in range(len(task.model_options()["id2label"])))
+    notes = list(evidence.notes)
+    found: list[Judged] = []
+    for name, works in evidence.judged.items():
+        judged = gather(name, [w.folder for w in works], labels, task.deciding, folds)
+        if judged is None:
+            notes.append(f"{name} is not in the table: no seed has all folds")
+        else:
+            found.append(judged)
+    targets_N, items_N = targets_of(found[0].folders, labels)
+    items = len(targets_N)
+    intervals = {j.name: mean_interval(j.scores, items) for j in found}
+    found.sort(key=lambda j: -intervals[j.name][0])
+    names = [j.name for j in found]
+    comparisons, pairs = _pairs(found, items)
+    different = {frozenset((p.first, p.second)): p.different for p in pairs}
+    groups = tied_groups(names, lambda a, b: different[frozenset((a, b))])
+    group_of = {name: number for number, group in enumerate(groups, 1) for name in group}
+
+    entries = {entry.name: entry for entry in evidence.entries}
+    results = [
+        _result(evidence, j, entries[j.name], group_of[j.name], intervals[j.name], targets_N, labels)
+        for j in found
+    ]
+    base, gaps = _baselines(evidence, found[0], targets_N, labels, task.deciding, folds, own)
+    advice = _advise(evidence, results, groups[0], comparisons, pairs, gaps, items)
+    works = [w for many in (*evidence.judged.values(), *evidence.curve.values()) for w in many]
+    split = own.split(0)
+    curve, more = curve_points(evidence.curve, found, evidence.failures, labels, task.deciding, own)
+    return StudyRecord(
+        title=", ".join(Path(f).name for f in evidence.config.files),
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        task=evidence.config.task,
+        deciding=task.deciding,
+        labels=labels,
+        rows={
+            "all": len(own.table),
+            "train": len(split.train),
+            "valid": len(split.valid),
+            "test": len(split.test),
+        },
+        folds=folds,
+        seeds=evidence.design.seeds,
+        effort=evidence.config.effort,
+        trials_each=evidence.design.trials,
+        items=items,
+        results=(*results, *base),
+        pairs=tuple(pairs),
+        baselines=tuple(gaps),
+        advice=advice,
+        pareto_time=_pareto(results, lambda r: r.cost.train_seconds),
+        pareto_memory=_pareto(results, lambda r: r.cost.peak_memory_bytes),
+        disagreements=_disagreements(found, advice, items_N, targets_N, labels, own),
+        curve=curve,
+        more_rows=more,
+        plan=table_of_runs(evidence.planned, [w for w in works if w.name not in evidence.failures]),
+        findings=tuple(finding.as_dict() for finding in own.findings),
+        notes=tuple(notes),
+        failures=dict(evidence.failures),
+        config=evidence.config.model_dump(mode="json"),
+        machine=machine(),
+        versions=versions(),
+        digests={
+            "data": own.digest,
+            "split": split.digest,
+            **{f"model {name}": each.model_digest for name, each in evidence.prepared.items()},
+        },
+        seconds=sum(
+            r.cost.tuning_seconds + len(r.runs) * (r.cost.train_seconds + r.cost.evaluation_seconds)
+            for r in results
+        ),
+        command=f"tunelab compare --config {evidence.root.name}/study.yaml --out again",
+    )
+
+
+def _pairs(found: Sequence[Judged], items: int) -> tuple[dict[frozenset[str], Comparison], list[Pair]]:
+    """Every two methods on the same items, Holm-corrected over all pairs."""
+    tested = [
+        (a, b, compare_pair(a.scores, b.scores, items)) for i, a in enumerate(found) for b in found[i + 1 :]
+    ]
+    corrected = holm([test.p for _, _, test in tested])
+    pairs = []
+    for (a, b, test), p in zip(tested, corrected, strict=True):
+        different = bool(p < _ALPHA)
+        pairs.append(
+            Pair(
+                first=a.name,
+                second=b.name,
+                difference=Interval(value=test.value, low=test.low, high=test.high),
+                p=test.p,
+                p_holm=float(p),
+                different=different,
+                test=test.test,
+                more_items=0 if different else more_items(test, items, _ALPHA / max(len(tested), 1)),
+            )
+        )
+    return {frozenset((a.name, b.name)): test for a, b, test in tested}, pairs
+
+
+def _result(
+    evidence: Evidence,
+    judged: Judged,
+    entry: Candidate,
+    group: int,
+    interval: tuple[float, float, float],
+    targets_N: np.ndarray,
+    labels: Sequence[str],
+) -> MethodResult:
+    records = [read_record(folder) for folder in judged.folders]
+    trials = tuple(evidence.trials.get(entry.name, ()))
+    folds = evidence.design.folds
+    names = {work.name for work in evidence.judged[entry.name]}
+    forgotten = [r["forgetting"] for r in records if r.get("forgetting")]
+    return MethodResult(
+        name=entry.name,
+        method=entry.method,
+        model=entry.model.name,
+        baseline=False,
+        settings=records[0]["settings"],
+        learning_rates=tuple(evidence.chosen[entry.name, fold] for fold in range(folds)),
+        group=group,
+        score=Interval(value=interval[0], low=interval[1], high=interval[2]),
+        spread=_spread(judged),
+        valid=_mean([r["valid"][r["deciding"]] for r in records]),
+        scores=_mean_scores(records),
+        cost=_cost(records, sum(trial.seconds for trial in trials)),
+        forgetting=Forgetting(**{**forgotten[0], "value": _mean([f["value"] for f in forgotten])})
+        if forgotten
+        else None,
+        confusion=confusion(judged.predicted_SN, targets_N, len(labels)),
+        calibration=_calibration(judged, targets_N),
+        trials=trials,
+        runs=tuple(folder.name for folder in judged.folders),
+        failures={
+            run: why
+            for run, why in evidence.failures.items()
+            if run in names or run in {trial.run for trial in trials}
+        },
+    )
+
+
+def _calibration(judged: Judged, targets_N: np.ndarray) -> tuple[CalibrationBin, ...]:
+    right_SN = judged.predicted_SN == targets_N
+    return tuple(
+        CalibrationBin(confidence=confidence, accuracy=accuracy, rows=rows)
+        for confidence, accuracy, rows in calibration_bins(judged.confidence_SN.ravel(), right_SN.ravel())
+    )
+
+
+def _spread(judged: Judged) -> float | None:
+    items = judged.predicted_SN.shape[1]
+    values = [float(score(np.ones((1, items)))[0]) for score in judged.scores]
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+
+def _cost(records: Sequence[Mapping[str, Any]], tuning: float) -> Cost:
+    def mean(field: str) -> float:
+        return _mean([r["cost"].get(field, 0.0) for r in records])
+
+    def only(field: str) -> float | None:
+        known = [r["cost"][field] for r in records if field in r["cost"]]
+        return known[0] if known else None
+
+    return Cost(
+        tuning_seconds=tuning,
+        train_seconds=mean("train_seconds"),
+        evaluation_seconds=mean("evaluation_seconds"),
+        test_seconds=mean("test_seconds"),
+        peak_memory_bytes=mean("peak_memory_bytes"),
+        trained_parameters=mean("trained_parameters"),
+        trained_share=mean("trained_share"),
+        bundle_bytes=mean("bundle_bytes"),
+        latency_1_seconds=only("latency_1_seconds"),
+        latency_32_seconds=only("latency_32_seconds"),
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values))
+
+
+def _mean_scores(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Over runs; a score that one fold lacks (a class without rows there) is the mean of the others."""
+    keys = dict.fromkeys(key for record in records for key in record["scores"])
+    return {key: _mean([r["scores"][key] for r in records if key in r["scores"]]) for key in keys}
+
+
+def _baselines(
+    evidence: Evidence,
+    best: Judged,
+    targets_N: np.ndarray,
+    labels: Sequence[str],
+    deciding: str,
+    folds: int,
+    prepared: Prepared,
+) -> tuple[list[MethodResult], list[BaselineGap]]:
+    """The baselines' rows and how far the best method is above each (Holm-corrected among themselves)."""
+    by_name: dict[str, list[Path]] = {}
+    for folder in evidence.baselines:
+        by_name.setdefault(read_record(folder)["method"], []).append(folder)
+    results, tests = [], []
+    for name, folders in by_name.items():
+        judged = gather(name, folders, labels, deciding, folds)
+        if judged is None:
+            continue
+        records = [read_record(folder) for folder in judged.folders]
+        items = len(targets_N)
+        value, low, high = mean_interval(judged.scores, items)
+        results.append(
+            MethodResult(
+                name=name,
+                method=name,
+                model=prepared.base.name,
+                baseline=True,
+                settings=records[0]["settings"],
+                score=Interval(value=value, low=low, high=high),
+                valid=_mean([r["valid"][r["deciding"]] for r in records]),
+                scores=_mean_scores(records),
+                cost=_cost(records, 0.0),
+                confusion=confusion(judged.predicted_SN, targets_N, len(labels)),
+                calibration=_calibration(judged, targets_N),
+                runs=tuple(folder.name for folder in judged.folders),
+            )
+        )
+        tests.append((name, compare_pair(best.scores, judged.scores, items)))
+    gaps = [
+        BaselineGap(
+            baseline=name,
+            difference=Interval(value=test.value, low=test.low, high=test.high),
+            p_holm=float(p),
+            different=bool(p < _ALPHA),
+        )
+        for (name, test), p in zip(tests, holm([test.p for _, test in tests]), strict=True)
+    ]
+    return sorted(results, key=lambda r: -r.score.value), gaps
+
+
+def _advise(
+    evidence: Evidence,
+    results: Sequence[MethodResult],
+    group: Sequence[str],
+    comparisons: Mapping[frozenset[str], Comparison],
+    pairs: Sequence[Pair],
+    gaps: Sequence[BaselineGap],
+    items: int,
+) -> Advice:
+    """The cheapest of the best group, by tuning and training together."""
+    by_name = {r.name: r for r in results}
+
+    def spent(name: str) -> float:
+        cost = by_name[name].cost
+        return cost.tuning_seconds + len(by_name[name].runs) * (cost.train_seconds + cost.evaluation_seconds)
+
+    limit = min(map(spent, group)) * (1 + _LIKE_COST)
+    chosen = next(name for name in group if spent(name) <= limit)  # the best score goes first
+    best, runner_up = results[0].name, results[1].name if len(results) > 1 else None
+    close = next((p for p in pairs if {p.first, p.second} == {best, runner_up}), None)
+    beaten = [gap for gap in gaps if not (gap.different and gap.difference.value > 0)]
+    warnings = [
+        *(["one_seed"] if evidence.design.seeds == 1 else []),
+        *(["few_items"] if items < _FEW_ITEMS else []),
+        *(["failures"] if evidence.failures else []),
+    ]
+    return Advice(
+        method=chosen,
+        best=best,
+        tied=tuple(group),
+        sure=len(group) == 1,
+        gap=by_name[best].score.value - by_name[chosen].score.value,
+        cost_share=spent(chosen) / spent(best) if spent(best) else 1.0,
+        runner_up=runner_up,
+        more_items=close.more_items if close else None,
+        baseline=min(beaten, key=lambda gap: gap.difference.value).baseline if beaten else None,
+        warnings=tuple(warnings),
+    )
+
+
+def _pareto(results: Sequence[MethodResult], price: Any) -> tuple[str, ...]:
+    """Methods that no other is both at least as good and cheaper than, the cheapest first."""
+    front: list[str] = []
+    best = -np.inf
+    for result in sorted(results, key=lambda r: (price(r), -r.score.value)):
+        if result.score.value > best:
+            front.append(result.name)
+            best = result.score.value
+    return tuple(front)
+
+
+def _disagreements(
+    found: Sequence[Judged],
+    advice: Advice,
+    items_N: np.ndarray,
+    targets_N: np.ndarray,
+    labels: Sequence[str],
+    prepared: Prepared,
+) -> tuple[Disagreement, ...]:
+    """Rows that the advised method gets wrong (in most seeds) and the best of the others right."""
+    others = [j.name for j in found if j.name != advice.method]
+    if not others:
+        return ()
+    usual = {j.name: _usual(j.predicted_SN, len(labels)) for j in found}
+    wrong = (usual[advice.method] != targets_N) & (usual[others[0]] == targets_N)
+    frame = prepared.table.frame
+    rows = []
+    for at in np.flatnonzero(wrong)[:_SHOWN_ROWS]:
+        item = int(items_N[at])
+        rows.append(
+            Disagreement(
+                item=item,
+                file=str(frame["file"].iloc[item]),
+                row=int(frame["row"].iloc[item]),
+                text=str(frame["text"].iloc[item]),
+                label=labels[targets_N[at]],
+                predictions={name: labels[usual[name][at]] for name in (advice.method, *others)},
+            )
+        )
+    return tuple(rows)
+
+
+def _usual(predicted_SN: np.ndarray, classes: int) -> np.ndarray:
+    """What most seeds say, [N]; between equals the lower class number."""
+    votes_CN = np.stack([(predicted_SN == c).sum(0) for c in range(classes)])
+    usual: np.ndarray = votes_CN.argmax(0)
+    return usual
