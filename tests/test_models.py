@@ -136,3 +136,18 @@ def test_a_tokenizer_without_padding_gets_one_and_tells(tmp_path: Path, folder: 
     opened, notes = load_tokenizer(locate(config(tmp_path)), config(tmp_path))
     assert opened.pad_token_id is not None
     assert any("no padding token" in note for note in notes)
+
+
+@pytest.mark.real_data
+def test_embeddings_stored_as_the_output_layer_are_found(shared_data: Path) -> None:
+    """tinystories-656k stores its tied embeddings once, as lm_head: a classifier must not get random ones."""
+    from safetensors.torch import load_file
+
+    folder = shared_data.parent / "models/tinystories-656k"
+    if not folder.is_dir():
+        pytest.skip(f"no model at {folder}")
+    model = load_model(
+        locate(config(folder)), config(folder), "AutoModelForSequenceClassification", OPTIONS, 0
+    )
+    stored = load_file(folder / "model.safetensors")["lm_head.weight"]
+    assert torch.equal(model.get_input_embeddings().weight, stored)

@@ -301,6 +301,7 @@ def load_model(
             f"model {found.name!r} cannot be opened as {model_class}: {_first_line(error)}"
         ) from error
     _check_trunk(model, report["missing_keys"], found.name)
+    _tie_embeddings(model, set(report["missing_keys"]), found)
     model.config.pad_token_id = pad_token_id
     return model.to(device)
 
@@ -315,6 +316,29 @@ def _check_trunk(model: Any, missing: Iterable[str], name: str) -> None:
             f"the weights of {name!r} do not fit its config.json: {len(lost)} of {len(own)} are not in "
             f"the file (such as {min(lost)}); give the folder that `save_pretrained` wrote"
         )
+
+
+def _tie_embeddings(model: Any, missing: set[str], found: Located) -> None:
+    """A language model whose embeddings are tied may store them once, as its output layer: they are taken from
+    there. transformers 5.23 leaves them random when it opens such a model with another head."""
+    import torch
+    from safetensors import safe_open
+
+    table = model.get_input_embeddings().weight
+    name = next((n for n, p in model.named_parameters() if p is table), None)
+    if name not in missing:
+        return
+    for path in sorted(found.folder.glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            for stored in ("lm_head.weight", "embed_out.weight", "cls.predictions.decoder.weight"):
+                if stored in file.keys() and list(file.get_slice(stored).get_shape()) == list(table.shape):  # noqa: SIM118
+                    with torch.no_grad():
+                        table.copy_(file.get_tensor(stored))
+                    return
+    raise ModelError(
+        f"the weights of {found.name!r} have no word embeddings ({name}): it would train on noise; give the "
+        "folder that `save_pretrained` wrote"
+    )
 
 
 def _attention(config: ModelConfig, device: str) -> str | None:

@@ -254,7 +254,7 @@ class StudyView:
 
     def _on_finished(self, name: str, values: Mapping[str, Any]) -> None:
         self._close(name)
-        record = values["record"]
+        record: Any = values["record"]
         if not isinstance(record, dict) or "deciding" not in record or record.get("baseline"):
             return
         if self._out.is_terminal:

@@ -18,7 +18,8 @@ import tunelab
 from tunelab.errors import OutputError, TrainingError
 
 METHODS = ["full", "lora", "prefix"]
-SETTINGS = {"train": {"epochs": 2, "batch_size": 16}}
+SETTINGS = {"train": {"epochs": 2, "batch_size": 16}, "search": {"trials": 2}}
+QUICK = {"train": {"epochs": 2, "batch_size": 16}}
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +51,8 @@ def records(folder: Path) -> dict[str, dict]:
 
 
 def test_every_run_is_finished_and_verified(study) -> None:
-    runs = {n: r for n, r in records(study.folder).items() if not r.get("baseline")}
-    assert len(runs) == 3 * 2 * 2 + 1  # methods x folds x seeds, and the refit of the winner
+    runs = {n: r for n, r in records(study.folder).items() if r.get("kind") in ("judged", "refit")}
+    assert len(runs) == 3 * 2 * 2 + 1  # methods x folds x seeds, and the refit of the advised method
     for name, record in runs.items():
         assert record["status"] == "finished", name
         assert record["verified"]["equal"], name
@@ -63,10 +64,34 @@ def test_every_run_is_finished_and_verified(study) -> None:
     }
 
 
+def test_no_trial_sees_a_test_row(study) -> None:
+    """Each method has two trials on each fold, and no predictions, scores or bundle of them."""
+    trials = {n: r for n, r in records(study.folder).items() if r.get("kind") == "trial"}
+    assert len(trials) == 3 * 2 * 2
+    for name, record in trials.items():
+        assert "scores" not in record, name
+        names = {p.name for p in (study.folder / "runs" / name).iterdir()}
+        assert not names & {"predictions.parquet", "bundle"}, name
+    for result in study.record.results:
+        if not result.baseline:
+            assert len(result.trials) == 4
+            for fold, rate in enumerate(result.learning_rates):
+                mine = [t for t in result.trials if t.fold == fold and t.state == "complete"]
+                best = max(t.score for t in mine)
+                assert rate in [t.learning_rate for t in mine if t.score == best]
+
+
+def test_judged_seeds_are_not_those_of_trials(study) -> None:
+    by_kind: dict[str, set[int]] = {}
+    for record in records(study.folder).values():
+        by_kind.setdefault(record.get("kind", "baseline"), set()).add(record["seed"])
+    assert not by_kind["trial"] & by_kind["judged"]
+
+
 def test_each_row_is_judged_once_a_seed(study) -> None:
     by_seed: dict[int, list[int]] = {}
     for name, record in records(study.folder).items():
-        if record["method"] == "full" and record["fold"] >= 0:
+        if record["method"] == "full" and record.get("kind") == "judged":
             frame = pd.read_parquet(study.folder / "runs" / name / "predictions.parquet")
             by_seed.setdefault(record["seed"] // 2, []).extend(frame["item"])
     assert sorted(by_seed) == [0, 1]
@@ -78,7 +103,7 @@ def test_the_table_is_made_of_the_predictions(study) -> None:
     """The score of `full`, from its parquet files alone: the mean over seeds of the share of right rows."""
     shares: dict[int, list[float]] = {}
     for name, record in records(study.folder).items():
-        if record["method"] == "full" and record["fold"] >= 0:
+        if record["method"] == "full" and record.get("kind") == "judged":
             frame = pd.read_parquet(study.folder / "runs" / name / "predictions.parquet")
             shares.setdefault(record["seed"] // 2, []).extend(frame["label"] == frame["prediction"])
     expected = np.mean([np.mean(right) for right in shares.values()])
@@ -90,30 +115,57 @@ def test_the_table_is_made_of_the_predictions(study) -> None:
     )
 
 
-def test_a_baseline_that_beats_all_is_told(study) -> None:
+def test_a_baseline_that_is_not_beaten_is_told(study) -> None:
     """The sentences give their label away by one word: TF-IDF is better than a random tiny model."""
     assert study.table.set_index("method")["score"].idxmax() == "tfidf"
-    assert study.better_baseline == "tfidf"
+    assert study.record.advice.baseline == "tfidf"
 
 
-def test_the_winner_is_best_on_validation_and_ready(study) -> None:
-    trained = study.table[~study.table["baseline"]]
-    assert trained.set_index("method").loc[study.winner, "valid"] == trained["valid"].max()
+def test_the_advised_method_is_of_the_best_group_and_ready(study) -> None:
+    assert study.winner in study.groups[0]
+    assert sorted(name for group in study.groups for name in group) == sorted(METHODS)
     specialist = tunelab.load(study.bundle)
     assert specialist.method == study.winner
     assert set(specialist.predict(["office lamp lovely", "hall mug broken"])) <= {"good", "bad"}
 
 
+def test_the_report_is_rebuilt_from_the_records(study) -> None:
+    before = study.report.read_bytes()
+    study.report.unlink()
+    assert tunelab.report(study.folder) == study.report
+    assert study.report.read_bytes() == before
+
+
+def test_forgetting_and_latency_are_measured(study) -> None:
+    for result in study.record.results:
+        if not result.baseline:
+            assert result.forgetting is not None, result.name
+            assert result.cost.latency_1_seconds > result.cost.latency_32_seconds > 0
+
+
+def test_another_variant_runs_nothing_again(study, model: Path) -> None:
+    """`--add lora.rank=2 STUDY`: only the variant's trials and runs are new."""
+    before = {p: p.stat().st_mtime_ns for p in study.folder.glob("runs/*/metrics.jsonl")}
+    more = tunelab.compare(study.folder, add=["lora.rank=2"], progress=False)
+    after = {p: p.stat().st_mtime_ns for p in study.folder.glob("runs/*/metrics.jsonl")}
+    assert {p: after[p] for p in before} == before
+    new = {p.parent.name.rsplit("-s", 1)[0] for p in set(after) - set(before)}
+    assert {"lora", "trial-lora"} <= new <= {"lora", "trial-lora", study.winner, more.winner.split(".")[0]}
+    (result,) = [r for r in more.record.results if r.name == "lora.rank=2"]
+    assert result.settings["rank"] == 2
+    assert len(more.record.pairs) == 6
+
+
 def test_each_method_keeps_one_bundle_and_the_others_say_why(study) -> None:
     for method in METHODS:
-        folders = list((study.folder / "runs").glob(f"{method}-*-f*"))
+        folders = [
+            study.folder / "runs" / run for r in study.record.results if r.name == method for run in r.runs
+        ]
         assert len(folders) == 4
         kept = [p for p in folders if (p / "bundle/tunelab.json").exists()]
         assert len(kept) == 1, method
         for folder in set(folders) - set(kept):
-            assert json.loads((folder / "result.json").read_text())["bundle"].startswith(
-                "removed: study.keep=best"
-            )
+            assert json.loads((folder / "result.json").read_text())["bundle"].startswith("removed: keep=best")
     assert not list(study.folder.rglob("checkpoints")), "no checkpoint is left of a finished run"
 
 
@@ -130,14 +182,15 @@ def test_a_finished_study_is_not_run_again(study, model: Path, data: Path) -> No
         progress=False,
     )
     assert {p: p.stat().st_mtime_ns for p in study.folder.glob("runs/*/metrics.jsonl")} == before
-    pd.testing.assert_frame_equal(again.table, study.table)
+    assert again.record.pairs == study.record.pairs
+    assert again.record.advice == study.record.advice
 
 
 def test_a_run_repeats_to_the_byte(model: Path, data: Path, tmp_path: Path) -> None:
     """The same command in two folders: the same name, predictions and weights."""
     first, second = (
         tunelab.run(
-            data, method="lora", model=str(model), out=tmp_path / name, settings=SETTINGS, progress=False
+            data, method="lora", model=str(model), out=tmp_path / name, settings=QUICK, progress=False
         )
         for name in ("a", "b")
     )
@@ -168,7 +221,8 @@ def test_a_removed_bundle_comes_back_when_it_is_wanted(study, model: Path, data:
 
 
 def test_what_is_in_a_record(study) -> None:
-    record = next(r for r in records(study.folder).values() if r["method"] == "lora")
+    found = records(study.folder).values()
+    record = next(r for r in found if r["method"] == "lora" and r.get("kind") == "judged")
     assert record["deciding"] in record["scores"]
     assert next(iter(record["scores"])) == record["deciding"]
     assert record["provenance"]["data_digest"]
@@ -188,7 +242,7 @@ def test_a_failure_is_recorded_and_the_study_goes_on(model: Path, data: Path, tm
         folds=0,
         seeds=1,
         out=tmp_path,
-        settings={**SETTINGS, "lora.targets": ["no_such_projection"]},
+        settings={**QUICK, "effort": "quick", "lora.targets": ["no_such_projection"]},
         progress=False,
     )
     assert study.table["method"].tolist()[0] == "head"
@@ -196,6 +250,7 @@ def test_a_failure_is_recorded_and_the_study_goes_on(model: Path, data: Path, tm
     assert name.startswith("lora-")
     assert "no_such_projection" in error
     (record,) = [r for r in records(tmp_path).values() if r["method"] == "lora"]
+    assert "lora" not in study.table["method"].tolist()
     assert record["status"] == "failed"
     assert "Traceback" in record["traceback"]
 
@@ -210,7 +265,7 @@ def test_a_run_that_diverges_says_so(model: Path, data: Path, tmp_path: Path) ->
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(TrainingError, match=r"the loss is nan at step 1 of .*learning rate"):
         tunelab.run(
-            data, method="full", model=str(broken), out=tmp_path / "out", settings=SETTINGS, progress=False
+            data, method="full", model=str(broken), out=tmp_path / "out", settings=QUICK, progress=False
         )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from cases import CASES, Case
+from models_zoo import ARCHITECTURES
 from safetensors.torch import load_file, save_file
 from tiny import make_model_folder
 from torch import nn
@@ -341,3 +342,35 @@ def test_on_the_real_encoder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     assert (found.kind, found.value, found.sentences) == ("cka", 0.0, 160)
     shake(trunk_state(tuned))
     assert known.measure(tuned, base).value > 0.1
+
+
+@pytest.mark.parametrize("architecture", [name for name in ARCHITECTURES if name not in ("bert", "llama")])
+def test_other_architectures(architecture: str, models: dict[str, Known], tmp_path: Path) -> None:
+    """Their heads are found whole in the checkpoint, give transformers' loss, and fit the tuned trunk."""
+    import transformers
+
+    settings, own, _ = ARCHITECTURES[architecture]
+    tokenizer = models["bert-mlm"].tokenizer
+    shape = {**own, "max_position_embeddings": 130, "n_positions": 130, "pad_token_id": 0}
+    config = getattr(transformers, settings)(**shape, vocab_size=len(tokenizer))
+    causal = type(config) not in transformers.MODEL_FOR_MASKED_LM_MAPPING
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        auto = transformers.AutoModelForCausalLM if causal else transformers.AutoModelForMaskedLM
+        auto.from_config(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    known = Known(tmp_path)
+    base = known.reference()
+    inputs, targets = base.sentences.inputs, base.sentences.targets
+    rows = [
+        (
+            torch.from_numpy(inputs.row(i, 999)[None]).long(),
+            torch.from_numpy((inputs if causal else targets).row(i, 999)[None]).long(),
+        )
+        for i in range(COUNT)
+    ]
+    assert base.kind == ("causal_lm" if causal else "masked_lm")
+    language_model = known.language_model("CausalLM" if causal else "MaskedLM")
+    assert base.loss == pytest.approx(own_loss(language_model, rows, int(causal)), abs=1e-5)
+    assert known.measure(known.tuned(by_name("lora")), base).value == pytest.approx(0, abs=1e-5)
+    assert known.measure(known.tuned(by_name("prompt")), base).value != 0

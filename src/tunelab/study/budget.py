@@ -32,7 +32,8 @@ class PlannedMethod:
 class Planned:
     """The probes of all methods and what follows from them.
 
-    probes: by the method's row; rows: one a method, for the screen; seconds: of the whole study, with `workers` runs side by side; runs: how many there are.
+    probes: by the row of the table; rows: one a method, for the screen; seconds: of the whole study, with
+    `workers` runs side by side; runs: how many there are.
     """
 
     probes: Mapping[str, Probe]
@@ -50,7 +51,7 @@ class Planned:
         """Seconds and bytes of a run."""
         probe = self.probes[name]
         seconds = predict_seconds(probe, config, self.prepared[config.model.name], kind, self.device)
-        return seconds, predict_memory(probe, config, seconds)
+        return seconds, predict_memory(probe, config, self.prepared[config.model.name], seconds)
 
     def total(self, design: Design) -> float:
         """Seconds of the whole study under a design."""

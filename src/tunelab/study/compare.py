@@ -146,7 +146,7 @@ def compare(
             _write_study(root, config, first)
         references = _references(pool, prepared, root, device, notes)
         executor = Executor(pool, root, prepared, device, listener, references)
-        planned, failed = _plan(config, entries, design, prepared, executor, root)
+        planned, failed = _plan(config, entries, design, prepared, executor, references, root)
         entries = [entry for entry in entries if entry.name not in failed]
         if not entries:
             raise TrainingError(_all_failed(executor.failures))
@@ -226,6 +226,7 @@ def _plan(
     design: Design,
     prepared: Mapping[str, Prepared],
     executor: Executor,
+    references: Mapping[str, Path],
     root: Path,
 ) -> tuple[Planned, set[str]]:
     """Probes every method, keeps within the budget (by changing `design`) and tells the plan. Returns it and
@@ -246,6 +247,7 @@ def _plan(
                 prepared[work.config.model.name].lean(),
                 root / "probes" / work.name,
                 executor.device,
+                references.get(work.config.model.name),
             ),
         )
         for work in missing.values()

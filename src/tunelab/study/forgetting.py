@@ -175,7 +175,7 @@ def make_reference(prepared: Prepared, path: Path, device: str = "cpu") -> dict[
     """`reference` of a study's model, written to `path`; tells the kind, or the reason why there is none."""
     try:
         made = _reference_of(prepared, path, device)
-    except InputError as error:
+    except (InputError, NotFiniteError) as error:
         return {"kind": None, "reason": str(error)}
     return {"kind": made.kind, "sentences": len(made.sentences.inputs)}
 

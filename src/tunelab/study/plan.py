@@ -1,16 +1,16 @@
 """Before a study: how long every run will take and how much memory it will need, from a few probe steps.
 
-A probe is a real training of a few optimizer steps on the longest batch and on one of medium length, in a
-worker like that of a run and with as many probes side by side as there will be runs. With seconds a step
-= a + b · tokens through the two lengths, and the tokens of every batch of a run known beforehand, its time
-is a sum.
+A probe is a real training of a few optimizer steps on batches from the shortest to the longest, in a worker
+like that of a run and with as many probes side by side as there will be runs. With seconds a step
+= a + b · tokens fitted to them, and the tokens of every batch of a run known beforehand, its time is a sum.
 """
 
+import contextlib
 import itertools
 import math
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +24,7 @@ from tunelab.data.batch import Examples, epoch_batches, sorted_batches
 from tunelab.errors import Stopped
 from tunelab.models import load_tokenizer
 from tunelab.serve.bundle import write_bundle
+from tunelab.study import forgetting
 from tunelab.study.prepare import Prepared
 from tunelab.study.run import Kind, attach, peak_memory
 from tunelab.train.evaluate import predict_logits, tokens_at_once
@@ -33,7 +34,10 @@ from tunelab.train.schedule import total_steps
 
 __all__ = ["Probe", "predict_memory", "predict_seconds", "probe_run"]
 
-_STEPS = 6  # the first warms caches and is not counted; methods that change during training pass all phases
+#: Optimizer steps; the first two warm up and are not timed. Methods that change while they train (gradual)
+#: pass all their phases in them.
+_STEPS = 16
+_WARM = 2
 _EVALUATED = 6  # batches
 
 
@@ -43,8 +47,9 @@ class Probe:
 
     step_seconds + token_seconds x tokens (with padding) is one optimizer step; evaluate_seconds and
     judge_seconds are per token (with padding) in training's precision and in float32; load_seconds: to open
-    and attach; save_seconds: to write the bundle; memory_bytes: the largest resident memory, without and with
-    a checkpoint written.
+    and attach; save_seconds: to measure forgetting and write the bundle; memory_bytes: the largest resident
+    memory after as many different batch sizes as `shapes`, and growth_bytes what every doubling of them adds;
+    checkpoint_bytes: what writing a checkpoint adds.
     """
 
     step_seconds: float
@@ -54,7 +59,9 @@ class Probe:
     load_seconds: float
     save_seconds: float
     memory_bytes: float
-    checkpoint_memory_bytes: float
+    shapes: float
+    growth_bytes: float
+    checkpoint_bytes: float
 
     def as_dict(self) -> dict[str, float]:
         """Only numbers: ready for JSON."""
@@ -66,6 +73,7 @@ def probe_run(
     prepared: Prepared,
     folder: Path,
     device: str,
+    reference: Path | None,
     listener: Callable[..., None],
     stop: Callable[[], bool],
 ) -> dict[str, float]:
@@ -77,54 +85,16 @@ def probe_run(
     load_seconds = time.monotonic() - began
     split = prepared.split(config.fold, config.share)
     precision = choose(config.train.precision, device)
-    examples = prepared.examples(split.train, task)
-    medium, longest = _two_batches(examples, config)
     shutil.rmtree(folder, ignore_errors=True)
 
-    def steps(rows: np.ndarray, name: str, checkpoint: bool) -> float:
-        """Mean seconds of a step on these rows."""
-        times: list[float] = []
-
-        def note(kind: str, values: Mapping[str, Any]) -> None:
-            if kind == "step":
-                times.append(time.monotonic())
-
-        quick = config.train.model_copy(
-            update={
-                "epochs": float(_STEPS),
-                "batch_size": max(len(rows), 1),
-                "evaluations_per_epoch": 1,
-                "patience": 0,
-                "checkpoint_seconds": 1e9,
-                "trackers": (),
-            }
-        )
-        try:
-            train(
-                tuned,
-                task.objective,
-                Examples(examples.tokens, examples.targets, rows, examples.max_length, examples.pad_id),
-                lambda: ({"loss": 0.0}, "loss"),
-                quick,
-                learning_rate=config.train.learning_rate or method.learning_rate,
-                seed=config.seed,
-                folder=folder / name,
-                precision=precision,
-                listener=note,
-                stop=lambda: stop() or (checkpoint and len(times) == _STEPS - 1),
-            )
-        except Stopped:
-            if stop():
-                raise
-        gaps = np.diff(times)
-        return float(np.mean(gaps))
-
-    long_seconds = steps(longest, "longest", checkpoint=False)
     evaluate_seconds = _forward(tuned.model, prepared.examples(split.valid, task), precision)
     judged = split.test if len(split.test) else split.valid
     judge_seconds = _forward(tuned.model, prepared.examples(judged, task), choose("float32", device))
     began = time.monotonic()
     tokenizer, _ = load_tokenizer(prepared.base, prepared.model)
+    if reference is not None:
+        known = forgetting.reference(prepared.base, prepared.model, tokenizer, device, reference)
+        forgetting.measure(tuned, known, prepared.base, prepared.model)
     write_bundle(
         folder / "bundle",
         tuned=tuned,
@@ -137,41 +107,99 @@ def probe_run(
         about={},
     )
     save_seconds = time.monotonic() - began
-    memory = peak_memory(device)
-    medium_seconds = steps(medium, "medium", checkpoint=True)
+
+    examples = _spread(prepared.examples(split.train, task), config)
+    times: list[float] = []
+    peaks: list[int] = []
+
+    def note(kind: str, values: Mapping[str, Any]) -> None:
+        if kind == "step":
+            times.append(time.monotonic())
+            peaks.append(peak_memory(device))
+
+    quick = config.train.model_copy(
+        update={
+            "epochs": _STEPS / math.ceil(len(examples) / config.train.batch_size),
+            "evaluations_per_epoch": 1,
+            "patience": 0,
+            "checkpoint_seconds": 1e9,
+            "trackers": (),
+        }
+    )
+    with contextlib.suppress(Stopped):  # it is stopped one step early, so that it writes a checkpoint
+        train(
+            tuned,
+            task.objective,
+            examples,
+            lambda: ({"loss": 0.0}, "loss"),
+            quick,
+            learning_rate=config.train.learning_rate or method.learning_rate,
+            seed=config.seed,
+            folder=folder,
+            precision=precision,
+            listener=note,
+            stop=lambda: stop() or len(times) == _STEPS - 1,
+        )
+    if stop():
+        raise Stopped("stopped while the plan was measured")
     with_checkpoint = peak_memory(device)
     shutil.rmtree(folder, ignore_errors=True)
-    a, b = _line(_padded(examples, medium), medium_seconds, _padded(examples, longest), long_seconds)
+    sizes = _sizes(examples.lengths, config.train.batch_size, config.seed, len(times))
+    step_seconds, token_seconds = _fit(sizes[_WARM:], np.diff(times)[_WARM - 1 :])
+    half = len(peaks) // 2
+    shapes, before = len(set(sizes)), len(set(sizes[:half]))
+    doublings = math.log2(shapes / before) if shapes > before else 1.0
     return Probe(
-        a, b, evaluate_seconds, judge_seconds, load_seconds, save_seconds, memory, with_checkpoint
+        step_seconds=step_seconds,
+        token_seconds=token_seconds,
+        evaluate_seconds=evaluate_seconds,
+        judge_seconds=judge_seconds,
+        load_seconds=load_seconds,
+        save_seconds=save_seconds,
+        memory_bytes=peaks[-1],
+        shapes=shapes,
+        growth_bytes=(peaks[-1] - peaks[half - 1]) / doublings,
+        checkpoint_bytes=with_checkpoint - peaks[-1],
     ).as_dict()
 
 
-def _two_batches(examples: Examples, config: RunConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the batch of median padded size and of the largest one, of the first epoch."""
+def _spread(examples: Examples, config: RunConfig) -> Examples:
+    """The rows of batches of the first epoch, from the shortest to the longest; the longest is among them."""
     lengths = examples.lengths
     batches = epoch_batches(lengths, config.train.batch_size, config.seed, 0)
-    batches = [b for b in batches if len(b) == len(batches[0])] or batches
-    order = sorted(batches, key=lambda b: (int(lengths[b].max()) * len(b), int(b[0])))
-    return examples.rows[order[len(order) // 2]], examples.rows[order[-1]]
+    batches = [b for b in batches if len(b) == config.train.batch_size] or batches
+    order = sorted(batches, key=lambda b: (int(lengths[b].max()), int(b[0])))
+    chosen = {int(i) for i in np.linspace(0, len(order) - 1, min(_STEPS, len(order))).round()}
+    rows = np.concatenate([order[i] for i in sorted(chosen)])
+    return Examples(
+        examples.tokens, examples.targets, examples.rows[rows], examples.max_length, examples.pad_id
+    )
 
 
-def _padded(examples: Examples, rows: np.ndarray) -> int:
-    lengths = np.minimum(examples.tokens.lengths[rows], examples.max_length)
-    return int(lengths.max()) * len(rows)
+def _sizes(lengths: np.ndarray, batch_size: int, seed: int, steps: int) -> list[int]:
+    """Tokens with padding of each of the first steps: the loop's own batches."""
+    every = (
+        int(lengths[batch].max()) * len(batch)
+        for epoch in itertools.count()
+        for batch in epoch_batches(lengths, batch_size, seed, epoch)
+    )
+    return list(itertools.islice(every, steps))
 
 
-def _line(x1: float, y1: float, x2: float, y2: float) -> tuple[float, float]:
-    """Seconds a step and seconds a token through two points; no negative part.
+def _fit(sizes: Sequence[int], seconds: np.ndarray) -> tuple[float, float]:
+    """Seconds a step and seconds a token, by least squares; no negative part.
 
-    >>> _line(100, 2.0, 300, 4.0)
-    (1.0, 0.01)
-    >>> _line(100, 2.0, 100, 2.0)
-    (0.0, 0.02)
+    >>> [round(part, 6) for part in _fit([100, 300, 200], np.array([2.0, 4.0, 3.0]))]
+    [1.0, 0.01]
+    >>> [round(part, 6) for part in _fit([100, 100], np.array([2.0, 2.0]))]
+    [0.0, 0.02]
     """
-    slope = (y2 - y1) / (x2 - x1) if x2 > x1 else y1 / x1
-    slope = min(max(slope, 0.0), y1 / x1)
-    return y1 - slope * x1, slope
+    x = np.asarray(sizes, dtype=np.float64)
+    spread = ((x - x.mean()) ** 2).sum()
+    proportional = float(seconds.mean() / x.mean())
+    slope = float(((x - x.mean()) * (seconds - seconds.mean())).sum() / spread) if spread else proportional
+    slope = min(max(slope, 0.0), proportional)
+    return float(seconds.mean() - slope * x.mean()), slope
 
 
 def _forward(model: Any, examples: Examples, precision: Any) -> float:
@@ -208,10 +236,15 @@ def predict_seconds(probe: Probe, config: RunConfig, prepared: Prepared, kind: K
     return seconds
 
 
-def predict_memory(probe: Probe, config: RunConfig, seconds: float) -> float:
-    """Largest resident memory of one run, bytes; longer ones also write checkpoints."""
+def predict_memory(probe: Probe, config: RunConfig, prepared: Prepared, seconds: float) -> float:
+    """Largest resident memory of one run, bytes: more sizes of batches take more, and so do checkpoints."""
+    total, _ = _training_size(prepared, config)
+    split = prepared.split(config.fold, config.share)
+    lengths = np.minimum(prepared.tokens.lengths[split.train], prepared.model.max_length or 0)
+    shapes = min(len(np.unique(lengths)), total)
+    memory = probe.memory_bytes + probe.growth_bytes * max(0.0, math.log2(shapes / probe.shapes))
     long = seconds - probe.load_seconds > config.train.checkpoint_seconds
-    return probe.checkpoint_memory_bytes if long else probe.memory_bytes
+    return memory + (probe.checkpoint_bytes if long else 0.0)
 
 
 def _training_size(prepared: Prepared, config: RunConfig) -> tuple[int, int]:
@@ -226,12 +259,7 @@ def _training_size(prepared: Prepared, config: RunConfig) -> tuple[int, int]:
 @lru_cache(maxsize=256)
 def _tokens(lengths_as_bytes: bytes, batch_size: int, seed: int, total: int) -> int:
     lengths = np.frombuffer(lengths_as_bytes, dtype=np.int64)
-    sizes = (
-        int(lengths[batch].max()) * len(batch)
-        for epoch in itertools.count()
-        for batch in epoch_batches(lengths, batch_size, seed, epoch)
-    )
-    return sum(itertools.islice(sizes, total))
+    return sum(_sizes(lengths, batch_size, seed, total))
 
 
 def _evaluation_tokens(prepared: Prepared, rows: np.ndarray, device: str) -> int:

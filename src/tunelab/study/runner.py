@@ -178,6 +178,9 @@ def _environment(threads: int) -> Iterator[None]:
         "MKL_NUM_THREADS": str(threads),
         "OMP_WAIT_POLICY": "PASSIVE",
         "TOKENIZERS_PARALLELISM": "false",
+        # Every length of a batch is a new shape, for which oneDNN keeps a compiled product with its memory:
+        # 1,024 of them by default. With 32 a run's peak was 8 to 12 % lower, and not slower.
+        "ONEDNN_PRIMITIVE_CACHE_CAPACITY": os.environ.get("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32"),
     }
     before = {name: os.environ.get(name) for name in ours}
     os.environ.update(ours)

@@ -69,11 +69,17 @@ def trial_run(
 
 
 def probe(
-    config: RunConfig, prepared: Prepared, folder: Path, device: str, listener: Listener, stop: Stop
+    config: RunConfig,
+    prepared: Prepared,
+    folder: Path,
+    device: str,
+    reference: Path | None,
+    listener: Listener,
+    stop: Stop,
 ) -> dict[str, float]:
     """`plan.probe_run` in this process."""
     _quiet()
-    return plan.probe_run(config, prepared, folder, device, listener, stop)
+    return plan.probe_run(config, prepared, folder, device, reference, listener, stop)
 
 
 def reference_run(prepared: Prepared, path: Path, device: str, listener: Listener, stop: Stop) -> str | None:

@@ -92,7 +92,7 @@ def train(
         cpu=precision.device == "cpu", log_with=["tensorboard", *config.trackers], project_dir=folder
     )
     accelerator.init_trackers("tensorboard")
-    model = accelerator.prepare_model(tuned.model)
+    model = accelerator.prepare_model(tuned.model, device_placement=False)  # it already lies where it should
     optimizer = adamw(tuned.param_groups(learning_rate, config.weight_decay))
     journal = Journal(folder, accelerator, listener)
     state = Trained(total_steps=total, micro_batch_size=config.micro_batch_size or config.batch_size)
@@ -299,9 +299,21 @@ def _snapshot(
     random, values = checkpoint.random_state()
     kept = {k: v for k, v in vars(state).items() if k not in {"notes"}}
     plain = {k: v for k, v in progress.items() if not isinstance(v, Tensor)}
-    # One tensor may stand under two names ("state" and "best" share storage): safetensors wants copies.
-    copies = {name: tensor.detach().clone() for name, tensor in (tensors | random).items()}
-    return checkpoint.Snapshot(state.steps, copies, {"state": kept, "random": values, "progress": plain})
+    return checkpoint.Snapshot(
+        state.steps, _unshared(tensors | random), {"state": kept, "random": values, "progress": plain}
+    )
+
+
+def _unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors, copied where two share their memory (safetensors refuses those) and only there: a copy of
+    everything would double what a checkpoint needs."""
+    seen: set[int] = set()
+    found = {}
+    for name, tensor in tensors.items():
+        tensor = tensor.detach()
+        found[name] = tensor.clone() if tensor.untyped_storage().data_ptr() in seen else tensor
+        seen.add(tensor.untyped_storage().data_ptr())
+    return found
 
 
 def _restore(
