@@ -166,7 +166,8 @@ def report(study: str | Path, language: str = "en") -> Path:
             f"{path} is damaged or of another version of tunelab; `tunelab compare` with the same data "
             f"writes it again without training: {error.errors()[0]['msg']}"
         ) from None
-    return write_report(record, Path(study), language)
+    written: Path = write_report(record, Path(study), language)
+    return written
 
 
 def advice(study: "Study", language: str = "en") -> tuple[list[str], list[str]]:

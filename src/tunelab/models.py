@@ -319,8 +319,8 @@ def _check_trunk(model: Any, missing: Iterable[str], name: str) -> None:
 
 
 def _tie_embeddings(model: Any, missing: set[str], found: Located) -> None:
-    """A language model whose embeddings are tied may store them once, as its output layer: they are taken from
-    there. transformers 5.23 leaves them random when it opens such a model with another head."""
+    """A language model whose embeddings are tied may store them once, as its output layer: they are taken
+    from there. transformers 5.23 leaves them random when it opens such a model with another head."""
     import torch
     from safetensors import safe_open
 

@@ -15,6 +15,7 @@ __all__ = [
     "BaselineGap",
     "CalibrationBin",
     "Cost",
+    "Crossing",
     "CurvePoint",
     "Disagreement",
     "Forgetting",
@@ -191,6 +192,17 @@ class MoreRows(Section):
     gain: Interval | None = Field(description="of the score; None: the curve says nothing about it")
 
 
+class Crossing(Section):
+    """From how many training rows on a method is ahead of another, at the measured numbers of rows."""
+
+    first: str
+    second: str
+    rows: int
+    difference: Interval = Field(description="score of first minus score of second at so many rows")
+    sure: bool = Field(description="the interval excludes 0")
+    overtakes: bool = Field(description="with fewer rows the first was not ahead")
+
+
 class RaceStop(Section):
     """A method that was stopped because it could no longer win."""
 
@@ -204,7 +216,7 @@ class Race(Section):
     """What a race saved, and what it risked."""
 
     stops: tuple[RaceStop, ...]
-    saved_share: float = Field(description="of the optimizer steps of the exhaustive study")
+    saved_share: float = Field(description="of the exhaustive study's predicted work (seconds)")
     risk: float = Field(description="upper bound on the chance that a member of the best group was stopped")
 
 
@@ -231,6 +243,7 @@ class StudyRecord(Section):
     disagreements: tuple[Disagreement, ...]
     curve: tuple[CurvePoint, ...] = ()
     more_rows: tuple[MoreRows, ...] = ()
+    crossings: tuple[Crossing, ...] = ()
     race: Race | None = None
     plan: tuple[PlannedRun, ...] = ()
     findings: tuple[dict[str, Any], ...] = Field(description="of the data doctor")

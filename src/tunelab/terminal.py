@@ -259,7 +259,7 @@ class StudyView:
             return
         if self._out.is_terminal:
             return
-        score = record.get("scores", record["valid"])[record["deciding"]]
+        score = (record.get("scores") or record["valid"])[record["deciding"]]
         how = "was there" if values["again"] else span(record["cost"]["train_seconds"])
         self._out.print(
             f"{min(self._done, self._runs)}/{self._runs} {name}: {record['deciding']} {score:.4f} ({how})"
@@ -267,7 +267,7 @@ class StudyView:
 
     def _on_failed(self, name: str, values: Mapping[str, Any]) -> None:
         self._close(name)
-        error = values.get("error") or values.get("record", {}).get("error")
+        error = values.get("error") or values["record"]["error"]
         self._out.print(Panel(escape(str(error)), title=f"{escape(name)} failed", border_style="red"))
 
     def _on_refit(self, name: str, values: Mapping[str, Any]) -> None:

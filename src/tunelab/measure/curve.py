@@ -31,10 +31,10 @@ _TAIL = 2.5  # percent of the replicates on either side of a 95 % interval
 def more_rows(
     rows_K: np.ndarray, scores_K: np.ndarray, replicates_RK: np.ndarray, further: int
 ) -> tuple[float, float, float] | None:
-    """Expected gain of the score from `further` training rows beyond the largest of `rows_K`, with its interval.
+    """Expected gain of the score from `further` training rows beyond the most of `rows_K`, with its interval.
 
-    scores_K: mean test score in [0, 1] at each number of training rows; replicates_RK: bootstrap replicates of
-    it, a row's columns drawn with the same test items (and seeds).
+    scores_K: mean test score in [0, 1] at each number of training rows; replicates_RK: bootstrap replicates
+    of it, a row's columns drawn with the same test items (and seeds).
 
     The value is the power law's, fitted by least squares to the scores. The interval runs from the least
     2.5th to the greatest 97.5th percentile of the gain over the replicates among the laws above, and contains
@@ -53,7 +53,8 @@ def more_rows(
     """
     rows = np.asarray(rows_K, dtype=float)
     curves = np.vstack([scores_K, replicates_RK]).astype(float)
-    assert curves.shape[1] == len(rows) and further > 0 and rows.min(initial=1) > 0
+    assert curves.shape[1] == len(rows)
+    assert further > 0
     assert len(np.unique(rows)) == len(rows), "one score for each number of rows"
     if len(rows) < 3:
         return None
@@ -66,7 +67,7 @@ def more_rows(
         _fit(curves, -np.log(n)[None, :], bounded=False),
         _fit(curves, np.exp(-n[None, :] / _SCALES[:, None]), bounded=True),
     ]
-    gains = [_gain(law, int(rows.argmax())) for law in laws]
+    gains = [_gain(law, curves, int(rows.argmax())) for law in laws]
     value = float(gains[0][0])
     ends = [value, *np.percentile([gain[1:] for gain in gains], (_TAIL, 100 - _TAIL), axis=1).ravel()]
     if not any(_fits(law[:, :-1] - curves) for law in laws):
@@ -75,8 +76,8 @@ def more_rows(
 
 
 def _fit(curves_MK: np.ndarray, shapes_GL: np.ndarray, bounded: bool) -> np.ndarray:
-    """The score = a - b x of least squared error to each curve, [M, L]; L: the K measured numbers of rows, and
-    the one asked for.
+    """The score = a - b x of least squared error to each curve, [M, L]; L: the K measured numbers of rows,
+    and the one asked for.
 
     shapes_GL: falling shapes x. For each, a and b >= 0 (and a <= 1, if bounded) have a closed form, and the
     best of the shapes is taken.
@@ -97,9 +98,9 @@ def _fit(curves_MK: np.ndarray, shapes_GL: np.ndarray, bounded: bool) -> np.ndar
     return np.asarray(a_M1 - b_M1 * shapes_GL[best_M[:, 0]])
 
 
-def _gain(law_ML: np.ndarray, largest: int) -> np.ndarray:
-    """From the largest measured number of rows to the one asked for; no score rises above 1."""
-    return np.asarray(np.minimum(law_ML[:, -1], 1.0) - np.minimum(law_ML[:, largest], 1.0))
+def _gain(law_ML: np.ndarray, curves_MK: np.ndarray, largest: int) -> np.ndarray:
+    """From the largest measured number of rows to the one asked for, [M]; no score rises above 1."""
+    return np.clip(law_ML[:, -1] - law_ML[:, largest], 0, 1 - curves_MK[:, largest])
 
 
 def _fits(residuals_MK: np.ndarray) -> bool:

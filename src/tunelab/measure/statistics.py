@@ -1,10 +1,37 @@
-"""How sure a score is: bootstrap intervals over test items and seeds."""
+"""How sure a score is, and whether two methods differ: test items and seeds are both drawn at random.
 
-# S seeds, N test items, C classes, R resamples
+A run (a method with one seed) is a function from item weights to its score, so that any task can be
+resampled. The model is the two-way random one, score = method + item + seed + item-by-seed rest; resampling
+the items, with the same draws for all runs, gives the covariances between runs that tell its parts apart.
+"""
+
+# S seeds, N test items, C classes, R resamples, K cells (pairs of true and predicted class)
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from scipy import special
 
-__all__ = ["bootstrap_interval", "score_of"]
+__all__ = [
+    "RunScore",
+    "Score",
+    "Spread",
+    "bootstrap_interval",
+    "freedom",
+    "mean_interval",
+    "replicates",
+    "score_function",
+    "score_of",
+    "spread_of",
+    "wilson",
+]
+
+#: Weights of items [R, N] to scores [R].
+Score = Callable[[np.ndarray], np.ndarray]
+
+#: Weights that are held at a time, 16 MB of float64.
+_WEIGHTS_AT_ONCE = 2_000_000
 
 
 def score_of(
@@ -15,32 +42,221 @@ def score_of(
     The same number as `tunelab.measure.metrics.classification_scores` gives for weights of one.
     """
     weights = np.ones(len(targets_N)) if weights_N is None else weights_N
+    return float(score_function(name, predicted_N, targets_N)(weights[None])[0])
+
+
+class RunScore:
+    """The score of one run as a function of item weights, [R, N] to [R]. It keeps what was asked for.
+
+    correct_N: which items are right, given only where the score is their share: then two single runs can be
+    compared by McNemar's exact test.
+    """
+
+    def __init__(self, score: Score, correct_N: np.ndarray | None = None) -> None:
+        self.correct_N = correct_N
+        self._score = score
+        self._known: dict[tuple[int, int, int], np.ndarray] = {}
+
+    def __call__(self, weights_RN: np.ndarray) -> np.ndarray:
+        return self._score(weights_RN)
+
+    def resampled(self, items: int, resamples: int, seed: int) -> np.ndarray | None:
+        """What `remember` was given for these draws, [1 + R]: the score itself, then the resamples."""
+        return self._known.get((items, resamples, seed))
+
+    def remember(self, items: int, resamples: int, seed: int, scores_R: np.ndarray) -> None:
+        self._known[items, resamples, seed] = scores_R
+
+
+def score_function(name: str, predicted_N: np.ndarray, targets_N: np.ndarray) -> RunScore:
+    """The score "accuracy" or "macro_f1" of predicted classes, for many weightings of the items at once.
+
+    A class with neither weighted targets nor weighted predictions is left out of macro_f1.
+
+    >>> score = score_function("accuracy", np.array([0, 1, 1]), np.array([0, 1, 0]))
+    >>> score(np.array([[1.0, 1.0, 1.0], [2.0, 0.0, 2.0]])).round(4).tolist()
+    [0.6667, 0.5]
+    """
+    correct_N = predicted_N == targets_N
     if name == "accuracy":
-        return float(weights[predicted_N == targets_N].sum() / weights.sum())
+        right_N = correct_N.astype(np.float64)
+        return RunScore(lambda weights_RN: (weights_RN @ right_N) / weights_RN.sum(1), correct_N)
     assert name == "macro_f1", name
+    return RunScore(_macro_f1(predicted_N, targets_N))
+
+
+def _macro_f1(predicted_N: np.ndarray, targets_N: np.ndarray) -> Score:
+    """Weights are summed within each occurring cell of the confusion matrix: F1 needs no more."""
     classes = int(max(predicted_N.max(), targets_N.max())) + 1
-    both = np.bincount(targets_N[predicted_N == targets_N], weights[predicted_N == targets_N], classes)
-    either = np.bincount(targets_N, weights, classes) + np.bincount(predicted_N, weights, classes)
-    present = either > 0
-    return float((2 * both[present] / either[present]).mean())
+    cells_K, cell_N = np.unique(targets_N.astype(np.int64) * classes + predicted_N, return_inverse=True)
+    order_N = np.argsort(cell_N, kind="stable")
+    starts_K = np.searchsorted(cell_N[order_N], np.arange(len(cells_K)))
+    true_KC, predicted_KC = np.eye(classes)[cells_K // classes], np.eye(classes)[cells_K % classes]
+    twice_both_KC, either_KC = 2 * true_KC * predicted_KC, true_KC + predicted_KC
+
+    def score(weights_RN: np.ndarray) -> np.ndarray:
+        cells_RK = np.add.reduceat(weights_RN[:, order_N], starts_K, axis=1)
+        either_RC = cells_RK @ either_KC
+        present_RC = either_RC > 0
+        f1_RC = cells_RK @ twice_both_KC / np.where(present_RC, either_RC, 1.0)
+        means_R: np.ndarray = f1_RC.sum(1) / present_RC.sum(1)
+        return means_R
+
+    return score
+
+
+def _resampled(runs: Sequence[Score], items: int, resamples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Scores [S] and their resamples [S, R]: N items drawn with replacement, the same for all runs."""
+    found: list[np.ndarray | None] = [
+        run.resampled(items, resamples, seed) if isinstance(run, RunScore) else None for run in runs
+    ]
+    missing = [s for s, known in enumerate(found) if known is None]
+    if missing:
+        parts: list[list[np.ndarray]] = [[runs[s](np.ones((1, items)))] for s in missing]
+        random = np.random.default_rng(seed)
+        at_once = max(1, _WEIGHTS_AT_ONCE // items)
+        for first in range(0, resamples, at_once):
+            rows = min(at_once, resamples - first)
+            drawn = random.integers(items, size=(rows, items)) + np.arange(rows)[:, None] * items
+            counts: np.ndarray = np.bincount(drawn.ravel(), minlength=rows * items)
+            weights_RN = counts.reshape(rows, items).astype(np.float64)
+            for s, part in zip(missing, parts, strict=True):
+                part.append(runs[s](weights_RN))
+        for s, part in zip(missing, parts, strict=True):
+            scores_R = np.concatenate(part)
+            found[s] = scores_R
+            run = runs[s]
+            if isinstance(run, RunScore):
+                run.remember(items, resamples, seed, scores_R)
+    table = np.stack([scores_R for scores_R in found if scores_R is not None])
+    return table[:, 0], table[:, 1:]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A method's mean score and the parts of its variance; drawn_SR are the resamples less their means.
+
+    With v the mean over seeds of the items' variance of one run's score, c the mean covariance of two runs
+    and s² the variance between the runs' scores, E s² = seed variance + (v - c), so that the variance of the
+    mean is c + s²/S. For the mean of S columns this is the two-way ANOVA's (MS_items + MS_seeds - MS_rest)
+    / (N S). Squared standard errors, all of them:
+
+    items: c, or v with a single run. between: s² / S. rest: (v - c) / S, what `between` would be on average
+    if seeds did not matter. freedom: S - 1.
+    """
+
+    value: float
+    items: float
+    between: float
+    rest: float
+    freedom: int
+    drawn_SR: np.ndarray
+
+
+def spread_of(runs: Sequence[Score], items: int, resamples: int, seed: int) -> Spread:
+    """Measures one method from its runs over the same N items."""
+    values_S, drawn_SR = _resampled(runs, items, resamples, seed)
+    drawn_SR = drawn_SR - drawn_SR.mean(1, keepdims=True)
+    seeds = len(runs)
+    own = float((drawn_SR**2).sum(1).mean()) / (resamples - 1)
+    if seeds == 1:
+        return Spread(float(values_S[0]), own, 0.0, 0.0, 0, drawn_SR)
+    of_sum = float((drawn_SR.sum(0) ** 2).sum()) / (resamples - 1)
+    shared = (of_sum - seeds * own) / (seeds * (seeds - 1))
+    return Spread(
+        value=float(values_S.mean()),
+        items=max(shared, 0.0),
+        between=float(values_S.var(ddof=1)) / seeds,
+        rest=max(own - max(shared, 0.0), 0.0) / seeds,
+        freedom=seeds - 1,
+        drawn_SR=drawn_SR,
+    )
+
+
+def freedom(
+    shared: float, between: Sequence[tuple[float, float]], items: int, most: float = float("inf")
+) -> float:
+    """Degrees of freedom of shared + the sum of `between`, which are (squared standard error, freedom).
+
+    Satterthwaite 1946, Biometrics 2:110. With 2 or 4 degrees a variance that is small by luck takes its own
+    weight out of the formula, and intervals get too short (92.2 % instead of 95 % at worst with 3 seeds,
+    normal effects). Each part therefore enters it 1 + 4/freedom times as large, a factor found by simulation:
+    94.6-96.2 % with 3 seeds, and still exact where one part is all there is.
+
+    most: the degrees of all of `between` together, where they were estimated from something in common.
+
+    >>> freedom(0.0, [(0.1, 2)], 1000), round(freedom(0.2, [(0.1, 2)], 1000), 4)
+    (2.0, 5.5506)
+    """
+    grown = [(part * (1 + 4 / degrees), degrees) for part, degrees in between]
+    total = shared + sum(part for part, _ in grown)
+    own = sum(part**2 / degrees for part, degrees in grown)
+    below = shared**2 / (items - 1) + max(own, (total - shared) ** 2 / most)
+    return float(total**2 / below) if below > 0 else float(items - 1)
+
+
+def wilson(share: float, items: float, quantile: float) -> tuple[float, float]:
+    """Score interval of a share of `items` draws (Wilson 1927, JASA 22:209); it stays in [0, 1].
+
+    >>> tuple(round(limit, 4) for limit in wilson(0.9, 100, 1.96))
+    (0.8256, 0.9448)
+    """
+    square = quantile**2 / items
+    middle = (share + square / 2) / (1 + square)
+    half = (square * share * (1 - share) + square**2 / 4) ** 0.5 / (1 + square)
+    return max(min(middle - half, share), 0.0), min(max(middle + half, share), 1.0)
+
+
+def mean_interval(
+    runs: Sequence[Score], items: int, *, resamples: int = 2000, seed: int = 0
+) -> tuple[float, float, float]:
+    """A method's mean score over its runs and the 95 % interval of its expectation over seeds and items.
+
+    Variance as in `Spread`, quantile of Student's t, limits as Wilson's for a share with that variance: they
+    stay in [0, 1] and miss the truth on either side about as often. With one run only the items vary: the
+    interval is that of this model, not of the method.
+    """
+    own = spread_of(runs, items, resamples, seed)
+    between = [(own.between, own.freedom)] if own.freedom else []
+    quantile = float(special.stdtrit(freedom(own.items, between, items), 0.975))
+    variance, binomial = own.items + own.between, own.value * (1 - own.value)
+    known = variance > 0 and binomial > 0
+    return own.value, *wilson(own.value, binomial / variance if known else items, quantile)
+
+
+def replicates(runs: Sequence[Score], items: int, *, resamples: int = 2000, seed: int = 0) -> np.ndarray:
+    """What the mean score over runs might as well have been, [R]: items resampled, and other seeds.
+
+    The same `seed` gives the same draws of items to every method, so that differences of replicates are
+    paired. The seeds' effect is added on top: t with S - 1 degrees of freedom, as large as the runs differ
+    beyond what items by themselves explain. It is drawn anew for other runs: seeds of two methods, or of one
+    method on less data, have nothing in common.
+    """
+    own = spread_of(runs, items, resamples, seed)
+    means_R: np.ndarray = own.value + own.drawn_SR.mean(0)
+    if own.freedom:
+        found = np.array([own.value, own.between]).view(np.uint64)
+        random = np.random.default_rng([seed, int(found[0]), int(found[1])])
+        lasting = max(own.between - own.rest, 0.0)
+        means_R = means_R + lasting**0.5 * random.standard_t(own.freedom, size=resamples)
+    return means_R
 
 
 def bootstrap_interval(
     name: str, predicted_SN: np.ndarray, targets_N: np.ndarray, *, resamples: int = 1000, seed: int = 0
 ) -> tuple[float, float]:
-    """95 % percentile interval of the mean score over seeds.
+    """95 % percentile interval of the mean score over seeds, seeds resampled: `mean_interval` is better.
 
-    Hierarchical: each resample draws S seeds and N items with replacement, the same items for every
-    seed (Davison & Hinkley 1997, section 3.8). With one seed only the items vary, so the interval is
-    that of this one model and too narrow for the method.
+    With few seeds it is too narrow (Davison & Hinkley 1997, section 3.8, on resampling few groups).
     """
     random = np.random.default_rng(seed)
     seeds, items = predicted_SN.shape
+    runs = [score_function(name, predicted_N, targets_N) for predicted_N in predicted_SN]
     means = np.empty(resamples)
     for r in range(resamples):
-        weights = np.bincount(random.integers(items, size=items), minlength=items).astype(np.float64)
-        drawn, times = np.unique(random.integers(seeds, size=seeds), return_counts=True)
-        scores = [score_of(name, predicted_SN[s], targets_N, weights) for s in drawn]
-        means[r] = float(np.average(scores, weights=times))
+        counts: np.ndarray = np.bincount(random.integers(items, size=items), minlength=items)
+        weights_1N = counts[None].astype(np.float64)
+        drawn = random.integers(seeds, size=seeds).tolist()
+        means[r] = np.mean([runs[s](weights_1N)[0] for s in drawn])
     low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)

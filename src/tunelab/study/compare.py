@@ -26,6 +26,7 @@ from tunelab.study.execute import Executor, Listener, Work
 from tunelab.study.handover import best_run, hand_over, prune, refit_work
 from tunelab.study.plan import Probe
 from tunelab.study.prepare import Prepared, prepare
+from tunelab.study.race import enough_evaluations, run_race
 from tunelab.study.run import read_record
 from tunelab.study.runner import Job, Pool, plan_workers
 from tunelab.study.tuning import Design, Tuning, run_config
@@ -136,6 +137,9 @@ def compare(
         if fresh:
             _clear(root)
         design = Design(config, len(first.splits))
+        if config.race:
+            rows = len(first.splits[0].train)
+            config = config.model_copy(update={"train": enough_evaluations(config.train, rows)})
         notes = [
             *dict.fromkeys(note for each in prepared.values() for note in each.notes),
             *(f"settings of {n} are unused: it is not compared" for n in sorted(unused)),
@@ -152,6 +156,13 @@ def compare(
             raise TrainingError(_all_failed(executor.failures))
         notes += planned.notes
         tuning = Tuning(config, design, entries, prepared, executor, root)
+        race = None
+        if config.race:
+            left, race = run_race(tuning.scouts(), executor, prepared, design, planned)
+            stopped = {entry.name for entry in entries} - left
+            tuning.leave(stopped)
+            entries = [entry for entry in entries if entry.name in left]
+            notes += [f"{name} was stopped by the race" for name in sorted(stopped)]
         extra = _baseline_jobs(config, entries[0], prepared, root, device) if config.baselines else []
         listener("", "planned", {"runs": planned.runs})
         executor.run(tuning.first(), tuning.after, [job for job in extra if not _finished(job)])
@@ -177,6 +188,7 @@ def compare(
                 planned=planned,
                 failures={**executor.failures, **tuning.failures},
                 notes=tuple(notes),
+                race=race,
                 root=root,
                 device=device,
             )

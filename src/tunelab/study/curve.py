@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tunelab.measure.curve import more_rows
+from tunelab.measure.curve import crossings, more_rows
 from tunelab.measure.statistics import mean_interval, replicates
-from tunelab.records import CurvePoint, Interval, MoreRows
+from tunelab.records import Crossing, CurvePoint, Interval, MoreRows
 from tunelab.study.execute import Work
 from tunelab.study.predictions import Judged, gather
 from tunelab.study.prepare import Prepared
@@ -25,14 +25,16 @@ def curve_points(
     labels: Sequence[str],
     deciding: str,
     prepared: Prepared,
-) -> tuple[tuple[CurvePoint, ...], tuple[MoreRows, ...]]:
-    """Every method's scores by training rows, the whole included, and what further rows would be worth.
+) -> tuple[tuple[CurvePoint, ...], tuple[MoreRows, ...], tuple[Crossing, ...]]:
+    """Every method's scores by training rows, the whole included; what further rows would be worth; and from
+    how many rows on one method is ahead of another.
 
     Rows are those of the first fold. A share that failed is left out.
     """
     points: list[CurvePoint] = []
     more: list[MoreRows] = []
     folds = len(prepared.splits)
+    drawn: dict[str, np.ndarray] = {}
     for judged in whole:
         works = [work for work in curve.get(judged.name, ()) if work.name not in failures]
         shares = sorted({work.config.share for work in works})
@@ -56,6 +58,7 @@ def curve_points(
         drawn_RK = np.stack(
             [replicates(part.scores, items, resamples=_RESAMPLES, seed=0) for _, part in at], 1
         )
+        drawn[judged.name] = drawn_RK
         gain = more_rows(
             np.array([p.rows for p in own]), np.array([p.score.value for p in own]), drawn_RK, FURTHER
         )
@@ -66,4 +69,24 @@ def curve_points(
                 gain=Interval(value=gain[0], low=gain[1], high=gain[2]) if gain is not None else None,
             )
         )
-    return tuple(points), tuple(more)
+    return tuple(points), tuple(more), _crossings(points, drawn)
+
+
+def _crossings(points: Sequence[CurvePoint], drawn: Mapping[str, np.ndarray]) -> tuple[Crossing, ...]:
+    """Of the methods that have all shares."""
+    most = max((each.shape[1] for each in drawn.values()), default=0)
+    whole = {name: each for name, each in drawn.items() if each.shape[1] == most}
+    if len(whole) < 2:
+        return ()
+    rows_K = np.array([point.rows for point in points if point.name == next(iter(whole))])
+    return tuple(
+        Crossing(
+            first=found.first,
+            second=found.second,
+            rows=found.rows,
+            difference=Interval(value=found.difference[0], low=found.difference[1], high=found.difference[2]),
+            sure=found.sure,
+            overtakes=found.overtakes,
+        )
+        for found in crossings(rows_K, whole)
+    )

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from tunelab.provenance import versions
 from tunelab.study.prepare import Prepared
 from tunelab.study.run import Bars, Kind, read_record, run_folder
 from tunelab.study.runner import Job, Outcome, Pool
-from tunelab.study.worker import train_run, trial_run, verify_run
+from tunelab.study.worker import halted_run, train_run, trial_run, verify_run
 
 __all__ = ["Executor", "Listener", "Work", "finished"]
 
@@ -31,6 +31,11 @@ class Work:
     folder: Path
     bars: Bars = ()
     number: int = 0  # of a trial
+    halt: float | None = None  # share of the steps after which it is to pause
+
+    def until(self, share: float) -> "Work":
+        """The same run, to be paused after a share of its steps."""
+        return replace(self, halt=share)
 
     @property
     def name(self) -> str:
@@ -114,7 +119,10 @@ class Executor:
                         done(work, None)
                 elif work is None:
                     self.listener(outcome.job.name, "finished", {"record": outcome.value, "again": False})
-                elif outcome.value["status"] == "unverified" and outcome.job.function is train_run:
+                elif outcome.value["status"] == "paused":
+                    self.listener(work.name, "paused", {})
+                    done(work, outcome.value)
+                elif outcome.value["status"] == "unverified":
                     jobs.appendleft(self._verification(work))
                     self.listener(work.name, "trained", {"record": outcome.value})
                 elif outcome.value["status"] == "failed":
@@ -147,9 +155,12 @@ class Executor:
 
     def _job(self, work: Work) -> Job:
         prepared = self._lean[work.config.model.name]
+        reference = self._references.get(work.config.model.name) if work.kind == "judged" else None
+        if work.halt is not None:
+            arguments = (work.config, prepared, work.folder, self.device, work.kind, reference, work.halt)
+            return Job(work.name, halted_run, arguments)
         if work.kind == "trial":
             return Job(work.name, trial_run, (work.config, prepared, work.folder, self.device, work.bars))
-        reference = self._references.get(work.config.model.name) if work.kind == "judged" else None
         return Job(
             work.name, train_run, (work.config, prepared, work.folder, self.device, work.kind, reference)
         )

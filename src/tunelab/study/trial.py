@@ -1,4 +1,4 @@
-"""One trial of the tuning: a run that sees no test row and gives up when it is clearly behind."""
+"""Runs that may end early: a trial that is clearly behind gives up, a race halts every run at a rung."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -10,11 +10,12 @@ from tunelab.errors import Stopped
 from tunelab.files import output_errors, write_json
 from tunelab.provenance import versions
 from tunelab.study.prepare import Prepared
-from tunelab.study.run import Bars, Listener, run_once
+from tunelab.study.run import Bars, Kind, Listener, run_once
 from tunelab.study.search import read_curve
 from tunelab.train import checkpoint
+from tunelab.train.schedule import total_steps
 
-__all__ = ["run_trial"]
+__all__ = ["run_trial", "run_until"]
 
 
 def run_trial(
@@ -28,8 +29,7 @@ def run_trial(
 ) -> dict[str, Any]:
     """Trains and scores on validation; the record says where it gave up, if it did.
 
-    bars: (step, validation score): a trial whose best score is lower at the first evaluation from that step
-    on is stopped.
+    bars: (step, validation score): a trial whose best score is lower at that step is stopped.
     """
     deciding = prepared.task(config.task, config.fold, config.loss, config.share).deciding
 
@@ -37,23 +37,65 @@ def run_trial(
         curve = read_curve(folder, deciding)
         return any(score < bar for step, score in curve for at, bar in bars if at == step)
 
-    gave_up = False
-
-    def watch(kind: str, values: Mapping[str, Any]) -> None:
-        nonlocal gave_up
-        if kind == "evaluation":
-            gave_up = behind()
-        if listener is not None:
-            listener(kind, values)
-
-    snapshot, _ = checkpoint.latest(folder / "checkpoints")
-    if snapshot is None or not behind():  # a trial may be killed between giving up and its record
-        try:
-            return run_once(config, prepared, folder, device, watch, lambda: gave_up or stop(), kind="trial")
+    watch = _Watch(listener, stop, behind)
+    if checkpoint.latest(folder / "checkpoints")[0] is None or not behind():
+        try:  # (a trial may be killed between giving up and its record)
+            return run_once(config, prepared, folder, device, watch, watch.stop, kind="trial")
         except Stopped:
-            if not gave_up:
+            if not watch.reached:
                 raise
     return _given_up(config, folder, deciding)
+
+
+def run_until(
+    config: RunConfig,
+    prepared: Prepared,
+    folder: Path,
+    device: str,
+    kind: Kind,
+    reference: Path | None,
+    until: float,
+    listener: Listener | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> dict[str, Any]:
+    """Trains to the first evaluation after a share of the steps and leaves a checkpoint there ("paused")."""
+    task = prepared.task(config.task, config.fold, config.loss, config.share)
+    rows = len(prepared.split(config.fold, config.share).train)
+    step = until * total_steps(rows, config.train)
+
+    def there() -> bool:
+        curve = read_curve(folder, task.deciding)
+        return bool(curve) and curve[-1][0] >= step
+
+    watch = _Watch(listener, stop, there)
+    if checkpoint.latest(folder / "checkpoints")[0] is None or not there():
+        try:
+            return run_once(config, prepared, folder, device, watch, watch.stop, kind, reference)
+        except Stopped:
+            if not watch.reached:
+                raise
+    return {"status": "paused", "deciding": task.deciding}
+
+
+class _Watch:
+    """Stands between a run and its listener: after each evaluation it asks whether to stop."""
+
+    def __init__(
+        self, listener: Listener | None, stop: Callable[[], bool], reached: Callable[[], bool]
+    ) -> None:
+        self.reached = False
+        self._listener = listener
+        self._stop = stop
+        self._ask = reached
+
+    def __call__(self, kind: str, values: Mapping[str, Any]) -> None:
+        if kind == "evaluation":
+            self.reached = self._ask()
+        if self._listener is not None:
+            self._listener(kind, values)
+
+    def stop(self) -> bool:
+        return self.reached or self._stop()
 
 
 def _given_up(config: RunConfig, folder: Path, deciding: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Which runs a study consists of: trials first, then each method's chosen settings with every seed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +98,15 @@ class Tuning:
         self.curve: dict[str, list[Work]] = {name: [] for name in self._entries}
         self.failures: dict[str, str] = {}
 
+    def scouts(self) -> dict[str, Work]:
+        """The first training of every method on the first fold: what a race is run over."""
+        return {name: self._begin(entry, 0)[0] for name, entry in self._entries.items()}
+
+    def leave(self, names: Collection[str]) -> None:
+        """Methods that are not to be done."""
+        for name in names:
+            del self._entries[name], self.judged[name], self.curve[name]
+
     def first(self) -> list[Work]:
         """What can begin at once."""
         works: list[Work] = []
@@ -141,6 +150,8 @@ class Tuning:
 
     def _begin(self, entry: Candidate, fold: int) -> list[Work]:
         method = methods.find(entry.method)
+        self.judged[entry.name] = [w for w in self.judged[entry.name] if w.config.fold != fold]
+        self.curve[entry.name] = [w for w in self.curve[entry.name] if w.config.fold != fold]
         if self._storage is None:
             self.chosen[entry.name, fold] = self._config.train.learning_rate or method.learning_rate
             return self._judged(entry, fold)

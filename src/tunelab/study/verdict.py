@@ -10,14 +10,8 @@ import numpy as np
 
 from tunelab.config import StudyConfig
 from tunelab.measure.calibration import calibration_bins, confusion
-from tunelab.measure.statistics import (
-    Comparison,
-    compare_pair,
-    holm,
-    mean_interval,
-    more_items,
-    tied_groups,
-)
+from tunelab.measure.pairs import Comparison, compare_pair, holm, more_items, tied_groups
+from tunelab.measure.statistics import mean_interval
 from tunelab.provenance import machine, versions
 from tunelab.records import (
     Advice,
@@ -29,6 +23,7 @@ from tunelab.records import (
     Interval,
     MethodResult,
     Pair,
+    Race,
     StudyRecord,
     Trial,
 )
@@ -66,6 +61,7 @@ class Evidence:
     planned: Planned
     failures: Mapping[str, str]
     notes: tuple[str, ...]
+    race: Race | None
     root: Path
     device: str
 
@@ -103,7 +99,7 @@ def conclude(evidence: Evidence) -> StudyRecord:
     advice = _advise(evidence, results, groups[0], comparisons, pairs, gaps, items)
     works = [w for many in (*evidence.judged.values(), *evidence.curve.values()) for w in many]
     split = own.split(0)
-    curve, more = curve_points(evidence.curve, found, evidence.failures, labels, task.deciding, own)
+    curve, more, crossed = curve_points(evidence.curve, found, evidence.failures, labels, task.deciding, own)
     return StudyRecord(
         title=", ".join(Path(f).name for f in evidence.config.files),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -130,6 +126,8 @@ def conclude(evidence: Evidence) -> StudyRecord:
         disagreements=_disagreements(found, advice, items_N, targets_N, labels, own),
         curve=curve,
         more_rows=more,
+        crossings=crossed,
+        race=evidence.race,
         plan=table_of_runs(evidence.planned, [w for w in works if w.name not in evidence.failures]),
         findings=tuple(finding.as_dict() for finding in own.findings),
         notes=tuple(notes),
@@ -337,6 +335,7 @@ def _advise(
         *(["one_seed"] if evidence.design.seeds == 1 else []),
         *(["few_items"] if items < _FEW_ITEMS else []),
         *(["failures"] if evidence.failures else []),
+        *(["raced"] if evidence.race is not None and evidence.race.stops else []),
     ]
     return Advice(
         method=chosen,

@@ -20,6 +20,7 @@ from tunelab.study.prepare import Prepared
 
 __all__ = [
     "baseline",
+    "halted_run",
     "latency_run",
     "probe",
     "reference_run",
@@ -66,6 +67,22 @@ def trial_run(
     """`trial.run_trial` in this process."""
     _quiet()
     return trial.run_trial(config, prepared, folder, device, bars, listener, stop)
+
+
+def halted_run(
+    config: RunConfig,
+    prepared: Prepared,
+    folder: Path,
+    device: str,
+    kind: run.Kind,
+    reference: Path | None,
+    until: float,
+    listener: Listener,
+    stop: Stop,
+) -> dict[str, Any]:
+    """`trial.run_until` in this process."""
+    _quiet()
+    return trial.run_until(config, prepared, folder, device, kind, reference, until, listener, stop)
 
 
 def probe(

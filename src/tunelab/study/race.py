@@ -1,0 +1,99 @@
+"""`--race`: methods that can hardly win any more are stopped during their first training.
+
+The first training of every method (its first trial, or its first judged run where nothing is tuned) is
+halted at each rung with a checkpoint; who goes on is decided by `tunelab.measure.race`. A method that is
+stopped gets no further trial and no seed, and is not in the table. Those that go on lose nothing: their runs
+are the same, to the bit, as they would be had they raced against nobody.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tunelab.config import TrainConfig
+from tunelab.measure.race import RUNGS, Entry, Stop, decide, effective_rows, risk
+from tunelab.records import Interval, Race, RaceStop
+from tunelab.study.budget import Planned
+from tunelab.study.execute import Executor, Work
+from tunelab.study.prepare import Prepared
+from tunelab.study.search import read_curve
+from tunelab.study.tuning import Design
+from tunelab.train.schedule import total_steps
+
+__all__ = ["enough_evaluations", "run_race"]
+
+
+def enough_evaluations(train: TrainConfig, rows: int) -> TrainConfig:
+    """With as many validations as the rungs want: one in each eighth of the training, for all methods."""
+    steps = total_steps(rows, train)
+    per_epoch = max(1, -(-rows // train.batch_size))
+    wanted = -(-8 * per_epoch // steps)
+    return train.model_copy(update={"evaluations_per_epoch": max(train.evaluations_per_epoch, wanted)})
+
+
+def run_race(
+    scouts: Mapping[str, Work],
+    executor: Executor,
+    prepared: Mapping[str, Prepared],
+    design: Design,
+    planned: Planned,
+) -> tuple[set[str], Race]:
+    """Runs every method's first training rung by rung; returns who is left, and what was saved.
+
+    A method whose training fails goes on: its failure is found and told where all others are.
+    """
+    alive = dict(scouts)
+    stops: list[Stop] = []
+    records: list[RaceStop] = []
+    saved = 0.0
+    for rung in RUNGS:
+        if len(alive) < 2:
+            break
+        found: dict[str, dict[str, Any]] = {}
+
+        def after(
+            work: Work, record: dict[str, Any] | None, found: dict[str, dict[str, Any]] = found
+        ) -> Sequence[Work]:
+            if record is not None:
+                found[work.candidate] = record
+            return ()
+
+        executor.run([work.until(rung.share) for work in alive.values()], after)
+        entries = [_entry(name, alive[name], record, rung.share, prepared) for name, record in found.items()]
+        decision = decide(entries, rung.share)
+        for stop in decision.stops:
+            work = alive.pop(stop.name)
+            steps = total_steps(
+                len(prepared[work.config.model.name].split(work.config.fold).train), work.config.train
+            )
+            whole = next(row.seconds for row in planned.rows if row.name == stop.name)
+            one = next(row.one_seconds for row in planned.rows if row.name == stop.name)
+            saved += max(0.0, whole - rung.share * one)
+            stops.append(stop)
+            records.append(
+                RaceStop(
+                    name=stop.name,
+                    step=rung.step(steps),
+                    of_steps=steps,
+                    behind=Interval(value=stop.behind, low=stop.low, high=stop.high),
+                )
+            )
+    total = sum(row.seconds for row in planned.rows)
+    return set(alive), Race(stops=tuple(records), saved_share=saved / total, risk=risk(stops))
+
+
+def _entry(
+    name: str, work: Work, record: Mapping[str, Any], share: float, prepared: Mapping[str, Prepared]
+) -> Entry:
+    """A method's best validation score at the rung, from its run's own log."""
+    own = prepared[work.config.model.name]
+    split = own.split(work.config.fold)
+    steps = total_steps(len(split.train), work.config.train)
+    curve = read_curve(work.folder, record["deciding"])
+    reached = [score for step, score in curve if step <= max(share * steps, curve[0][0])]
+    rows = float(len(split.valid))
+    if record["deciding"] == "macro_f1":
+        labels = own.table.frame["label"].to_numpy()[split.valid]
+        rows = effective_rows(np.unique(labels, return_counts=True)[1].tolist())
+    return Entry(name, reached[-1], rows)
