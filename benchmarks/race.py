@@ -106,6 +106,7 @@ def record(args: argparse.Namespace, name: str, rows: int, seed: int) -> None:
         progress=False,
         settings={
             "baselines": False,
+            "search.trials": 1,
             "model.max_length": args.max_length,
             "train.epochs": args.epochs,
             "train.batch_size": args.batch_size,
@@ -178,7 +179,8 @@ def replay(study: Sequence[Recorded], rungs: Sequence[Rung] = RUNGS) -> Replay:
     """What `decide` makes of the scores that it would have seen."""
     racing = {method.name: method for method in study}
     each = {method.name: method.steps * method.seconds for method in study}
-    cost, before, stops = 0.0, 0.0, []
+    cost, before = 0.0, 0.0
+    stops: list[Stop] = []
     for rung in rungs:
         cost += (rung.share - before) * sum(each[name] for name in racing)
         before = rung.share

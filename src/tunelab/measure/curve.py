@@ -100,7 +100,7 @@ def _fit(curves_MK: np.ndarray, shapes_GL: np.ndarray, bounded: bool) -> np.ndar
 
 def _gain(law_ML: np.ndarray, curves_MK: np.ndarray, largest: int) -> np.ndarray:
     """From the largest measured number of rows to the one asked for, [M]; no score rises above 1."""
-    return np.clip(law_ML[:, -1] - law_ML[:, largest], 0, 1 - curves_MK[:, largest])
+    return np.asarray(np.clip(law_ML[:, -1] - law_ML[:, largest], 0, 1 - curves_MK[:, largest]))
 
 
 def _fits(residuals_MK: np.ndarray) -> bool:

@@ -13,6 +13,7 @@ Differs from the papers: layer norms stay frozen unless `train_norms` (Houlsby t
 stands before the sub-layer's dropout, not after.
 Learning rate: Houlsby searches 3e-5 to 3e-3 (section 3.2), Pfeiffer takes 1e-4; a small encoder takes
 more.
+Search: 0.0001 to 0.005; the paper searches 3e-5 to 3e-3 for BERT-large; smaller models take more.
 """
 
 import threading
@@ -86,6 +87,7 @@ class Adapter(Method):
     paper = "Houlsby et al., Parameter-Efficient Transfer Learning for NLP, 2019, arXiv:1902.00751"
     Settings = AdapterSettings
     learning_rate = 1e-3
+    learning_rates = (0.0001, 0.005)
     weights = "adapter"
     kind = "TUNELAB_BOTTLENECK"
     no_merge = "it adds a network with a nonlinearity, which no change of the weights equals"

@@ -10,6 +10,7 @@ al., "Tuning LayerNorm in Attention", 2023, arXiv:2312.11420. Qwen2 has biases a
 values only, and only those move.
 Learning rate: the paper searches 1e-4 to 1e-3, higher than for full fine-tuning; a small encoder takes more
 (measured: 1e-3 gave 0.85, 3e-3 gave 0.88; docs/LOG.md).
+Search: 0.0003 to 0.01; the paper searches 1e-4 to 1e-2.
 """
 
 from typing import Literal
@@ -41,6 +42,7 @@ class BitFit(SelectiveMethod):
     paper = "Ben Zaken et al., BitFit, 2022, arXiv:2106.10199"
     Settings = BitFitSettings
     learning_rate = 2e-3
+    learning_rates = (0.0003, 0.01)
     settings: BitFitSettings
 
     def attach(self, model: nn.Module) -> SelectiveTuned:

@@ -6,6 +6,7 @@ equation 5.
 Trains R · (D_in + D_out) + D_out numbers per target, and the head. m starts as ‖W‖ and B at zero, so
 step 0 equals the base. The norm is treated as a constant in the gradient (section 4.3).
 Learning rate: as LoRA.
+Search: 0.0001 to 0.005; LoRA's range.
 """
 
 from typing import Any
@@ -28,6 +29,7 @@ class Dora(PeftMethod):
     paper = "Liu et al., DoRA, 2024, arXiv:2402.09353"
     Settings = DoraSettings
     learning_rate = 1e-3
+    learning_rates = (0.0001, 0.005)
     peft_type = "LORA"
     settings: DoraSettings
 

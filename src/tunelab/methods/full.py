@@ -7,6 +7,7 @@ Trains as many numbers as the model has.
 Learning rate: the paper searches 5e-5, 3e-5, 2e-5 for 110M and 340M parameters. Smaller encoders take
 more: ELECTRA (Clark et al. 2020, arXiv:2003.10555, appendix B) takes 5e-5 for its large, 1e-4 for its base
 and 3e-4 for its small size (14M).
+Search: 2e-05 to 0.0005; the papers above take 2e-5 (large models) to 3e-4 (14M parameters).
 """
 
 from torch import nn
@@ -23,6 +24,7 @@ class Full(SelectiveMethod):
     summary = "every parameter of the model is trained"
     paper = "Devlin et al., BERT, 2019, arXiv:1810.04805"
     learning_rate = 1e-4
+    learning_rates = (2e-05, 0.0005)
 
     def attach(self, model: nn.Module) -> SelectiveTuned:
         return SelectiveTuned(model, [name for name, _ in model.named_parameters()])

@@ -8,6 +8,7 @@ Differs from the paper: where one projection computes queries, keys and values (
 whole output is scaled, 3 D numbers, the queries' too.
 Learning rate: the paper takes 3e-3 with Adafactor; PEFT's examples take up to 8e-3 with AdamW
 (measured: 5e-3 gave 0.83, 1e-2 gave 0.88; docs/LOG.md).
+Search: 0.001 to 0.05; the paper takes 3e-3 for T5; small encoders take more.
 """
 
 from typing import Any
@@ -25,6 +26,7 @@ class Ia3(PeftMethod):
     summary = "trained vectors scale keys, values and feed-forward activations"
     paper = "Liu et al., (IA)³, 2022, arXiv:2205.05638"
     learning_rate = 1e-2
+    learning_rates = (0.001, 0.05)
     peft_type = "IA3"
 
     def config(self, structure: Structure, head: list[str]) -> Any:

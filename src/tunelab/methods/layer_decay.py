@@ -9,6 +9,7 @@ The head moves with η, the top layer (and the final norm above it) with η · d
 Trains as many numbers as the model has.
 Learning rate: the top's; twice that of full fine-tuning, as the lower layers take less (measured: 1e-4 gave
 0.89, 2e-4 gave 0.91; docs/LOG.md). ELECTRA searches decays of 0.7 to 0.9; the default is its mildest.
+Search: 3e-05 to 0.001; the range of full fine-tuning, for the top layer; the lower ones get less.
 """
 
 from typing import Any
@@ -60,6 +61,7 @@ class LayerDecay(SelectiveMethod):
     paper = "Howard and Ruder, ULMFiT, 2018, arXiv:1801.06146; Clark et al., ELECTRA, 2020, arXiv:2003.10555"
     Settings = LayerDecaySettings
     learning_rate = 2e-4
+    learning_rates = (3e-05, 0.001)
     settings: LayerDecaySettings
 
     def attach(self, model: nn.Module) -> SelectiveTuned:

@@ -6,6 +6,7 @@ section 4.1, equation 3.
 Trains R · (D_in + D_out) numbers per target, and the head. B starts at zero, so step 0 equals the base.
 A projection that computes queries, keys and values at once (GPT-2, ModernBERT) is adapted whole.
 Learning rate: the paper takes 4e-4 to 5e-4 for RoBERTa-base (table 9); a small encoder takes more.
+Search: 0.0001 to 0.005; ten times the range of full fine-tuning; the paper takes 4e-4 to 5e-4.
 """
 
 from typing import Any
@@ -28,6 +29,7 @@ class Lora(PeftMethod):
     paper = "Hu et al., LoRA, 2022, arXiv:2106.09685"
     Settings = LoraSettings
     learning_rate = 1e-3
+    learning_rates = (0.0001, 0.005)
     peft_type = "LORA"
     settings: LoraSettings
 

@@ -9,6 +9,8 @@ first layer, 8·H·(2H + H + 2) for each further one, and 4·H·H + 2·H + 2·H�
 Only P is saved: the network is needed in training alone.
 Differs from the paper: all vectors come before the text, none between its parts.
 Learning rate: PEFT's examples with a frozen trunk take 1e-3 to 3e-2. The head takes `head_ratio` of it.
+Search: 0.001 to 0.1; between prefix and prompt tuning: an encoder of the prompt moves, not the
+prompt itself.
 """
 
 from typing import Literal
@@ -63,6 +65,7 @@ class PTuning(VirtualMethod):
     paper = "Liu et al., GPT Understands, Too, 2021, arXiv:2103.10385"
     Settings = PTuningSettings
     learning_rate = 1e-2
+    learning_rates = (0.001, 0.1)
     kind = "TUNELAB_P_TUNING"
     settings: PTuningSettings
 

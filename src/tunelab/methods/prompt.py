@@ -9,6 +9,7 @@ Differs from the paper: the words are drawn from the whole vocabulary, not the 5
 answer comes from a trained head, not from generated words.
 Learning rate: the paper takes 0.3 with Adafactor (section 3); AdamW's steps do not scale with the vector's
 length, so a tenth. The head takes `head_ratio` of it.
+Search: 0.003 to 0.3; the paper takes 0.3 with Adafactor; embeddings are the only thing that moves.
 """
 
 from typing import Literal
@@ -39,6 +40,7 @@ class Prompt(VirtualMethod):
     paper = "Lester et al., Prompt Tuning, 2021, arXiv:2104.08691"
     Settings = PromptSettings
     learning_rate = 3e-2
+    learning_rates = (0.003, 0.3)
     kind = "TUNELAB_PROMPT"
     settings: PromptSettings
 

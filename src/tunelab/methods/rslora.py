@@ -6,6 +6,8 @@ arXiv:2312.03732, section 3.2, theorem 3.2.
 Trains R · (D_in + D_out) numbers per target, and the head. B starts at zero, so step 0 equals the base.
 The default rank is higher than LoRA's: that is what the scale is for.
 Learning rate: LoRA's, as in the paper.
+Search: 0.0001 to 0.005; LoRA's range; its scale grows with the rank, so large ranks end lower in
+it.
 """
 
 from typing import Any
@@ -32,6 +34,7 @@ class RsLora(PeftMethod):
     paper = "Kalajdzievski, rsLoRA, 2023, arXiv:2312.03732"
     Settings = RsLoraSettings
     learning_rate = 1e-3
+    learning_rates = (0.0001, 0.005)
     peft_type = "LORA"
     settings: RsLoraSettings
 

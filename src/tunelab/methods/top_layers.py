@@ -7,6 +7,7 @@ Trains the top K of L layers, the final norm where there is one, and the head. W
 embeddings stay frozen.
 Learning rate: twice that of full fine-tuning, as fewer layers move (measured: 2e-4 gave 0.90, 5e-4 0.89;
 docs/LOG.md).
+Search: 3e-05 to 0.001; as full fine-tuning, and a little more: fewer layers move.
 """
 
 from pydantic import Field
@@ -34,6 +35,7 @@ class TopLayers(SelectiveMethod):
     paper = "Lee et al., What Would Elsa Do?, 2019, arXiv:1911.03090"
     Settings = TopLayersSettings
     learning_rate = 2e-4
+    learning_rates = (3e-05, 0.001)
     settings: TopLayersSettings
 
     def attach(self, model: nn.Module) -> SelectiveTuned:
