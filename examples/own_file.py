@@ -1,4 +1,4 @@
-"""Compare three methods on a file of your own, look at the table, use the winner.
+"""Compare three methods on a file of your own, look at the table, use the advised model.
 
 python examples/own_file.py reviews.csv [model]
 """
@@ -9,8 +9,9 @@ import tunelab
 
 
 def main(file: str, model: str = "minilm") -> None:
-    study = tunelab.compare(file, methods=["full", "lora", "head"], model=model, seeds=1)
+    study = tunelab.compare(file, methods=["full", "lora", "head"], model=model, effort="quick")
     print(study.table[["method", "score", "low", "high", "train_seconds"]].to_string(index=False))
+    print("cannot be told apart:", " | ".join(", ".join(group) for group in study.groups))
     specialist = tunelab.load(study.bundle)
     print(specialist.labels, specialist.predict(["It broke after a day.", "Lovely, and it lasts."]))
 

@@ -29,7 +29,7 @@ ARROWS = {
     },
     "samples": set(),
     "terminal": set(),
-    "api": {"config", "errors", "data", "methods", "serve", "study", "terminal", "report"},
+    "api": {"config", "errors", "data", "methods", "serve", "study", "terminal", "report", "records"},
     "cli": {"config", "errors", "api", "methods", "tasks", "models", "terminal"},
     "__init__": {"api", "errors"},
 }

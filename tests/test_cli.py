@@ -58,7 +58,7 @@ def test_help_is_instant_and_imports_no_torch() -> None:
 
 
 @pytest.mark.parametrize(
-    "verb", ["compare", "run", "predict", "check", "export", "methods", "tasks", "models"]
+    "verb", ["compare", "run", "report", "predict", "check", "export", "methods", "tasks", "models"]
 )
 def test_every_verb_has_an_example(verb: str, call: Callable[..., tuple[int, str, str]]) -> None:
     code, out, _ = call(verb, "--help")
@@ -135,6 +135,23 @@ MISTAKES = {
     "missing model folder": (
         with_frame(lambda f: f, "--model", "./nowhere"),
         ["./nowhere", "does not exist"],
+    ),
+    "unknown effort": (with_frame(lambda f: f, "--effort", "hard"), ["effort", "quick", "hard"]),
+    "a budget that is no time": (with_frame(lambda f: f, "--budget", "soon"), ["search.budget", "30m"]),
+    "a curve that is no percentage": (
+        with_frame(lambda f: f, "--curve", "0,50"),
+        ["curve", "0 is no percentage"],
+    ),
+    "a curve of words": (with_frame(lambda f: f, "--curve", "a,b"), ["10,25,50,100"]),
+    "unknown language": (with_frame(lambda f: f, "--language", "fr"), ["'fr'", "en or zh"]),
+    "a variant with a misspelt setting": (
+        with_frame(lambda f: f, "--add", "lora.rnk=64"),
+        ["lora.rnk", "did you mean 'rank'"],
+    ),
+    "a variant that is none": (with_frame(lambda f: f, "--add", "rank=64"), ["METHOD.NAME=VALUE"]),
+    "a variant like the method": (
+        with_frame(lambda f: f, "--methods", "lora", "--add", "lora.rank=8"),
+        ["the same as 'lora'"],
     ),
     "settings file missing": (with_frame(lambda f: f, "--config", "no.yaml"), ["no.yaml"]),
     "no file at all": (lambda folder: ["lora.rank=8"], ["no data file"]),

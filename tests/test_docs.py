@@ -42,7 +42,8 @@ def test_the_commands_of_the_readme_run(name: str, place: Path) -> None:
     assert {words[0] for words in found} >= {"check", "compare", "predict", "run", "methods", "export"}
     for words in found:
         if words[0] == "compare" and "--add" not in words:
-            words += ["--methods", "full,lora", "search.trials=1"]
+            words += [*([] if "--methods" in words else ["--methods", "full,lora"]), "--folds", "2"]
+            words += [] if "--effort" in words else ["search.trials=1"]
         words = words if "--add" in words else [*words, *TINY.get(words[0], [])]
         repeated = [w for w in words if w.startswith("train.epochs=")]
         words = [w for w in words if w not in repeated[1:]]
@@ -60,7 +61,9 @@ def test_the_commands_of_the_readme_run(name: str, place: Path) -> None:
 @pytest.mark.slow
 def test_the_python_of_the_readme_runs(place: Path) -> None:
     (block,) = blocks(ROOT / "README.md", "python")
-    code = block.replace('compare("reviews.csv"', 'compare("reviews.csv", model="tiny"')
+    code = block.replace(
+        'compare("reviews.csv"', 'compare("reviews.csv", model="tiny", effort="quick", folds=2'
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=place, capture_output=True, text=True, timeout=300
     )

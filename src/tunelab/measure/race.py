@@ -138,8 +138,8 @@ def risk(stops: Sequence[Stop], level: float = 0.0) -> float:
     A stop's interval is behind +- 1.96 sigma; with a normal distribution around `behind`, the method ends
     within `level` of the leader with chance Phi((level - behind) / sigma). The chance that any does is at
     most the sum (Boole), and the best of all is no worse than a rung's leader. As true as the normal
-    distribution and the recorded sigma are: a bound for studies like those (where 72 of 76 final gaps lay in
-    their interval), not for every study. Where methods are stopped while nearly level, it says 1, and rightly.
+    distribution and the recorded sigma are: a bound for studies like those (72 of their 76 final gaps lay in
+    the interval), not for every study. Where methods are stopped while nearly level, it says 1, and rightly.
 
     >>> round(risk([Stop("head", 0.21, 0.04, 0.38), Stop("bitfit", 0.20, 0.0, 0.40)]), 3)
     0.033

@@ -256,7 +256,7 @@ def bootstrap_interval(
     for r in range(resamples):
         counts: np.ndarray = np.bincount(random.integers(items, size=items), minlength=items)
         weights_1N = counts[None].astype(np.float64)
-        drawn = random.integers(seeds, size=seeds).tolist()
-        means[r] = np.mean([runs[s](weights_1N)[0] for s in drawn])
+        scores_S = np.concatenate([run(weights_1N) for run in runs])
+        means[r] = scores_S[random.integers(seeds, size=seeds)].mean()
     low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)

@@ -1,0 +1,449 @@
+"""Every sentence of the page, English and Chinese side by side: neither can lack one the other has."""
+
+__all__ = ["LANGUAGES", "SCORES", "TEXTS", "WARNINGS", "language_names"]
+
+#: In the order in which `TEXTS` has them.
+LANGUAGES = ("en", "zh")
+
+
+#: Languages the report speaks, each by its own name.
+language_names = {"en": "English", "zh": "中文"}
+
+#: Scores by the name the record has for them.
+SCORES = {
+    "accuracy": ("accuracy", "准确率"),
+    "macro_f1": ("macro F1", "宏平均 F1"),
+    "micro_f1": ("micro F1", "微平均 F1"),
+    "weighted_f1": ("weighted F1", "加权平均 F1"),
+    "mcc": ("Matthews correlation", "马修斯相关系数"),
+    "ece": ("calibration error (ECE)", "校准误差 (ECE)"),
+    "loss": ("log loss", "对数损失"),
+}
+
+#: Warnings by the code the record has for them.
+WARNINGS = {
+    "one_seed": (
+        "Every method was trained with one seed: the intervals are about these trained models only, not "
+        "about what another seed would give.",
+        "每种方法只用一个随机种子训练：置信区间只针对这些训练好的模型，换一个种子的结果可能不同。",
+    ),
+    "few_items": (
+        "There are only {items} test rows: the intervals are wide, and real differences can go unseen.",
+        "测试集只有 {items} 条：置信区间较宽，真实存在的差异也可能看不出来。",
+    ),
+    "low_power": (
+        "The test has little power here: a difference large enough to matter can go unseen.",
+        "检验效能偏低：即使差异大到有实际意义，也可能检测不出来。",
+    ),
+    "failures": (
+        "{runs} runs failed and count for nothing ({names}); the reasons are under Settings.",
+        "有 {runs} 次训练失败，未计入结果（{names}）；原因见“设置”。",
+    ),
+    "raced": (
+        "A race stopped {names} early, so they are not in the table; the chance that one of them belonged to "
+        "the best group is at most {risk}.",
+        "赛跑提前淘汰了 {names}，它们不在结果表中；其中有方法本属于最优组的概率不超过 {risk}。",
+    ),
+    "baseline": (
+        "The baseline {baseline} is not beaten for sure: fine-tuning may not be worth it on these data.",
+        "未能确定优于基线 {baseline}：在这份数据上，微调未必值得。",
+    ),
+}
+
+_VERDICT = {
+    "only": (
+        "Only {method} was compared: {score} points of {deciding} on {items} test rows (95 % interval {low} "
+        "to {high}).",
+        "只比较了 {method} 一种方法：在 {items} 条测试数据上{deciding}为 {score}（95% 置信区间 {low} 至 {high}）。",
+    ),
+    "sure_two": (
+        "Take {method}. On these {items} test rows it is better than {runner_up}: {difference} points of "
+        "{deciding} (95 % interval {low} to {high}, p = {p}).",
+        "建议采用 {method}。在这 {items} 条测试数据上，它的{deciding}显著高于 {runner_up}：高 {difference} "
+        "个百分点（95% 置信区间 {low} 至 {high}，p = {p}）。",
+    ),
+    "sure_many": (
+        "Take {method}. On these {items} test rows it is better than each of the other {others} methods: "
+        "{difference} points of {deciding} above the next, {runner_up} (95 % interval {low} to {high}, "
+        "p = {p} after Holm).",
+        "建议采用 {method}。在这 {items} 条测试数据上，它显著优于其余全部 {others} 种方法：{deciding}比第二名 "
+        "{runner_up} 高 {difference} 个百分点（95% 置信区间 {low} 至 {high}，Holm 校正后 p = {p}）。",
+    ),
+    "tied_cheaper": (
+        "Take {method}. On these {items} test rows it cannot be told apart from the best, {best} (difference "
+        "{difference} points, 95 % interval {low} to {high}), and costs {cost} of its tuning and training time.",
+        "建议采用 {method}。在这 {items} 条测试数据上，它与得分最高的 {best} 没有显著差异（相差 {difference} "
+        "个百分点，95% 置信区间 {low} 至 {high}），而调参与训练时间只有后者的 {cost}。",
+    ),
+    "tied_best": (
+        "Take {method}. It has the highest score, but on these {items} test rows it cannot be told apart from "
+        "{tied}; none of them costs clearly less.",
+        "建议采用 {method}。它得分最高，但在这 {items} 条测试数据上与 {tied} 没有显著差异；这些方法的成本也没有明显更低。",
+    ),
+    "baseline_unsure": (
+        "Fine-tuning has not proved its worth here: the best method, {best}, is not surely better than the "
+        "baseline {baseline} (difference {difference} points of {deciding}, 95 % interval {low} to {high}).",
+        "目前没有证据表明这里值得微调：得分最高的 {best} 并未显著优于基线 {baseline}"
+        "（{deciding}相差 {difference} 个百分点，95% 置信区间 {low} 至 {high}）。",
+    ),
+    "baseline_better": (
+        "Do not fine-tune for this: the baseline {baseline} is better than the best method, {best} "
+        "(by {difference} points of {deciding}, 95 % interval {low} to {high}).",
+        "这份数据不建议微调：基线 {baseline} 显著优于得分最高的方法 {best}"
+        "（{deciding}高 {difference} 个百分点，95% 置信区间 {low} 至 {high}）。",
+    ),
+    "if_tuned": ("If you fine-tune nonetheless: {advice} {more}", "如果仍要微调：{advice}{more}"),
+    "more_rows_tell": (
+        "About {more} more test rows would separate the first two, {best} and {runner_up}, if the measured "
+        "difference is the true one.",
+        "如果测得的差异属实，大约再增加 {more} 条测试数据即可区分前两名 {best} 与 {runner_up}。",
+    ),
+    "more_rows_never": (
+        "No number of further test rows would separate the first two, {best} and {runner_up}: between them "
+        "there is no difference that stands out from the noise of the seeds.",
+        "再增加测试数据也无法区分前两名 {best} 与 {runner_up}：两者的差异小到被随机种子的波动淹没。",
+    ),
+    "more_rows_done": (
+        "The first two, {best} and {runner_up}, are separated already; that needs no further test rows.",
+        "前两名 {best} 与 {runner_up} 已经可以区分，无需为此增加测试数据。",
+    ),
+    "nothing_to_tell": (
+        "With one method there is nothing to choose between; compare several to learn which suits the data.",
+        "只有一种方法，无从选择；请多比较几种，才能知道哪种适合这份数据。",
+    ),
+}
+
+_HEAD = {
+    "kind": ("Comparison of fine-tuning methods", "微调方法对比报告"),
+    "summary_split": (
+        "{methods} on {model}, {all} rows: {train} to train, {valid} to validate, {test} to test; "
+        "{labels} classes, {seeds} seeds, {spent} of work in all.",
+        "{model} 上的 {methods}；共 {all} 条数据：训练 {train} 条、验证 {valid} 条、测试 {test} 条；{labels} 个类别，"
+        "{seeds} 个随机种子，总计算时间 {spent}。",
+    ),
+    "summary_folds": (
+        "{methods} on {model}, {all} rows in {folds} folds, {items} of them judged; {labels} classes, {seeds} "
+        "seeds, {spent} of work in all.",
+        "{model} 上的 {methods}；共 {all} 条数据，{folds} 折交叉验证，其中 {items} 条参与评测；{labels} 个类别，"
+        "{seeds} 个随机种子，总计算时间 {spent}。",
+    ),
+    "one_method": ("{n} method", "{n} 种方法"),
+    "methods": ("{n} methods", "{n} 种方法"),
+    "made": ("made {when} UTC", "生成于 {when} UTC"),
+    "verdict": ("Verdict", "结论"),
+    "advised": ("Advised", "建议采用"),
+    "warnings": ("Read with care", "解读时请注意"),
+    "contents": ("Contents", "目录"),
+    "language": ("Language", "语言"),
+    "fact_score": ("{deciding}, {method}", "{method} 的{deciding}"),
+    "fact_group": ("in the best group", "最优组方法数"),
+    "fact_train": ("one training run", "单次训练时间"),
+    "fact_memory": ("peak memory", "峰值内存"),
+    "fact_size": ("size on disk", "磁盘占用"),
+    "interval_note": ("95 % interval {low} to {high}", "95% 置信区间 {low} 至 {high}"),
+    "trained_note": ("{share} of the parameters trained", "训练参数占比 {share}"),
+    "source": ("Source", "数据来源"),
+    "footer": (
+        "Made by tunelab {version} from study.json. Everything on this page is in that file; the page needs "
+        "no network. Scores are points of 100; intervals are 95 %.",
+        "由 tunelab {version} 根据 study.json 生成。页面上的全部数字都来自该文件，无需联网。"
+        "得分为百分制；区间均为 95% 置信区间。",
+    ),
+}
+
+_TABLE = {
+    "nav_table": ("Results", "结果"),
+    "table": ("Results", "结果总表"),
+    "table_lead": (
+        "The leader of a group is its highest score; the others of the group cannot be told apart from it on "
+        "these {items} test rows (5 %, Holm-corrected over all pairs). ★ is the advised method.",
+        "每组以得分最高者领头；在这 {items} 条测试数据上，同组其他方法与它没有显著差异（显著性水平 5%，对所有方法对做 "
+        "Holm 校正）。★ 为建议采用的方法。",
+    ),
+    "group": ("Group {n}", "第 {n} 组"),
+    "group_tied": ("cannot be told apart from {leader}", "与 {leader} 没有显著差异"),
+    "group_alone": ("one method", "仅一种方法"),
+    "group_baselines": ("Baselines: what fine-tuning must beat", "基线：微调必须超过的水平"),
+    "method": ("Method", "方法"),
+    "score_column": ("{deciding}, 95 % interval", "{deciding}（95% 置信区间）"),
+    "spread": ("± seeds", "种子间标准差"),
+    "tuning_time": ("Tuning", "调参"),
+    "training_time": ("Training", "训练"),
+    "evaluation_time": ("Validation", "验证"),
+    "memory": ("Memory", "内存"),
+    "trained": ("Trained", "训练参数"),
+    "disk": ("On disk", "磁盘"),
+    "latency_1": ("1 by 1", "逐条"),
+    "latency_32": ("by 32", "批量 32"),
+    "forgetting": ("Forgetting", "遗忘"),
+    "learning_rate": ("Learning rate", "学习率"),
+    "head_time": ("Time", "时间"),
+    "head_size": ("Size", "规模"),
+    "head_latency": ("Latency per row", "每条延迟"),
+    "failed": ("{n} failed", "{n} 次失败"),
+    "table_notes": (
+        "Tuning is all trials together; training and validation are of one run, the latter the evaluations during "
+        "training. Trained: parameters that move, and their share. ± seeds: standard deviation between seeds. "
+        "An arrow at the edge of the plot: the score lies outside it.",
+        "调参为全部试验的总时间；训练与验证均为单次训练所用时间，其中验证指训练过程中的评估。训练参数：参与更新的参数量及其占比。"
+        "图边缘的箭头表示得分超出图的范围。",
+    ),
+    "forgetting_cka": (
+        "Forgetting: 1 − linear CKA between the tuned and the untouched model's representations of {n} general "
+        "sentences (0: unchanged).",
+        "遗忘：在 {n} 个通用句子上，微调后模型与原模型表示之间的 1 − 线性 CKA（0 表示没有变化）。",
+    ),
+    "forgetting_causal_lm": (
+        "Forgetting: rise of the language model's loss on {n} general sentences, in nats per token (0: nothing "
+        "forgotten; untouched model: {base}).",
+        "遗忘：语言模型在 {n} 个通用句子上损失的上升，单位为 nat/词元（0 表示没有遗忘；原模型损失为 {base}）。",
+    ),
+    "forgetting_masked_lm": (
+        "Forgetting: rise of the masked language model's loss on {n} general sentences, in nats per token (0: "
+        "nothing forgotten; untouched model: {base}).",
+        "遗忘：掩码语言模型在 {n} 个通用句子上损失的上升，单位为 nat/词元（0 表示没有遗忘；原模型损失为 {base}）。",
+    ),
+}
+
+_TRADE = {
+    "nav_trade": ("Quality and cost", "效果与成本"),
+    "trade": ("Quality against cost", "效果与成本的权衡"),
+    "trade_lead": (
+        "Up is better, left is cheaper. On the dashed line lie the methods that no other both beats and undercuts by "
+        "its mean score; the whiskers say how sure each score is.",
+        "越靠上效果越好，越靠左成本越低。虚线为帕累托前沿：其上的方法不存在得分更高且成本更低的替代；"
+        "竖线表示每个得分的置信区间。",
+    ),
+    "trade_time": ("Against training time", "与训练时间"),
+    "trade_memory": ("Against peak memory", "与峰值内存"),
+    "axis_time": ("training time of one run", "单次训练时间"),
+    "axis_memory": ("peak memory of one run", "单次训练峰值内存"),
+    "log_axis": ("{axis} (log scale)", "{axis}（对数坐标）"),
+    "legend_advised": ("advised", "建议采用"),
+    "legend_front": ("Pareto front", "帕累托前沿"),
+    "legend_baseline": ("baseline", "基线"),
+    "legend_clipped": ("below the plot: {names}", "低于图的范围：{names}"),
+    "plot_time": ("Score of each method against training time", "各方法得分与训练时间"),
+    "plot_memory": ("Score of each method against peak memory", "各方法得分与峰值内存"),
+}
+
+_PAIRS = {
+    "nav_pairs": ("Differences", "两两差异"),
+    "pairs": ("What differs from the leader", "与最高分方法的差异"),
+    "pairs_lead": (
+        "Each method against the highest score, {leader}, on the same test rows. p is corrected by Holm for all "
+        "{n} pairs of the study; the interval is of this pair alone.",
+        "在同一批测试数据上，各方法与得分最高的 {leader} 逐一比较。p 值已对全部 {n} 个方法对做 Holm 校正；置信区间只针对该对本身。",
+    ),
+    "versus": ("{leader} minus …", "{leader} 减去…"),
+    "difference": ("Difference, points", "差异（百分点）"),
+    "interval": ("95 % interval", "95% 置信区间"),
+    "p": ("p", "p"),
+    "p_holm": ("p (Holm)", "p（Holm）"),
+    "outcome": ("Verdict", "判断"),
+    "different": ("different", "有显著差异"),
+    "not_different": ("not told apart", "无显著差异"),
+    "more_items": ("Rows to separate", "区分所需行数"),
+    "never": ("no number", "无法区分"),
+    "test": ("Test", "检验"),
+    "test_bootstrap": ("bootstrap over rows and seeds", "对数据与种子做自助法"),
+    "test_mcnemar": ("McNemar, exact", "McNemar 精确检验"),
+    "baseline_gaps": ("The best method against the baselines", "最高分方法与基线"),
+    "all_pairs": ("All {n} pairs", "全部 {n} 个方法对"),
+    "matrix_note": (
+        "Row minus column, points. ≠ different after Holm; ≈ not told apart.",
+        "行减列，单位为百分点。≠ 表示 Holm 校正后有显著差异；≈ 表示无显著差异。",
+    ),
+    "pairs_none": ("There is one method: no pairs.", "只有一种方法，没有可比较的方法对。"),
+    "plot_difference": (
+        "{first} minus {second}: {difference} points, 95 % interval {low} to {high}",
+        "{first} 减 {second}：{difference} 个百分点，95% 置信区间 {low} 至 {high}",
+    ),
+}
+
+_CURVES = {
+    "nav_curves": ("More data", "数据量"),
+    "curves": ("Learning curves: what more data would be worth", "学习曲线：更多数据值多少"),
+    "curves_lead": (
+        "Each method trained on nested shares of the training rows and judged on the same test rows.",
+        "每种方法用训练集的嵌套子集训练，并在同一批测试数据上评测。",
+    ),
+    "axis_rows": ("training rows", "训练数据条数"),
+    "plot_curves": ("Score of each method by training rows", "各方法得分随训练数据条数的变化"),
+    "more_rows": ("What {n} more labelled rows would be worth", "再标注 {n} 条数据的收益"),
+    "extrapolation": (
+        "An extrapolation: the interval is what several laws that fit the measured points allow beyond them. "
+        "Nothing of it was measured.",
+        "此为外推：区间涵盖了多条能拟合实测点的曲线在其范围之外的取值，并非实测结果。",
+    ),
+    "gain": ("Gain, points", "收益（百分点）"),
+    "gain_unknown": ("the curve does not say", "曲线无法给出"),
+    "crossings": ("Who leads from how many rows on", "从多少条数据起领先"),
+    "crossing_overtakes": (
+        "{first} overtakes {second} at {rows} rows ({difference} points, {low} to {high})",
+        "从 {rows} 条起，{first} 反超 {second}（{difference} 个百分点，{low} 至 {high}）",
+    ),
+    "crossing_ahead": (
+        "{first} is ahead of {second} from {rows} rows on ({difference} points, {low} to {high})",
+        "从 {rows} 条起，{first} 领先 {second}（{difference} 个百分点，{low} 至 {high}）",
+    ),
+    "crossing_unsure": ("not sure: the interval holds 0", "不确定：区间包含 0"),
+    "curves_none": (
+        "This study has no learning curves; {option} adds them.",
+        "本次实验没有学习曲线；加上 {option} 即可得到。",
+    ),
+    "race": ("The race", "赛跑（提前淘汰）"),
+    "race_lead": (
+        "Methods that fell too far behind on the validation rows were stopped. That saved {saved} of the predicted "
+        "work; the chance that a member of the best group was stopped is at most {risk}.",
+        "验证集上落后太多的方法会被提前停止。由此节省了预计工作量的 {saved}；误停最优组方法的概率不超过 {risk}。",
+    ),
+    "race_stopped": ("Stopped", "被停止的方法"),
+    "race_step": ("At step", "停止步数"),
+    "race_behind": ("Behind the leader, points", "落后领先者（百分点）"),
+    "race_none": ("No method was stopped.", "没有方法被停止。"),
+}
+
+_TUNING = {
+    "nav_tuning": ("Tuning", "调参"),
+    "tuning": ("Tuning of the learning rate", "学习率调参"),
+    "tuning_lead": (
+        "Every method had {n} trials on each split, judged on validation rows only. The line and the ringed point "
+        "mark the learning rate that was chosen.",
+        "每种方法在每个划分上都有 {n} 次试验，只用验证集评判。竖线和带圈的点为选中的学习率。",
+    ),
+    "tuning_default": (
+        "Nothing was tuned: every method ran with its own default learning rate. A comparison after tuning is "
+        "fairer; {option} does it.",
+        "本次没有调参：每种方法都用各自的默认学习率。调参之后再比较会更公平，加上 {option} 即可。",
+    ),
+    "trial_complete": ("complete", "完成"),
+    "trial_stopped": ("stopped early", "提前停止"),
+    "trial_failed": ("failed", "失败"),
+    "trial_chosen": ("chosen", "选中"),
+    "axis_rate": ("learning rate (log scale)", "学习率（对数坐标）"),
+    "plot_trials": ("Trials of {method}", "{method} 的调参试验"),
+    "plot_no_trials": ("{method}: no trials", "{method}：没有试验"),
+    "below": ("▼ below the plot", "▼ 低于图的范围"),
+}
+
+_DETAIL = {
+    "nav_detail": ("Errors", "错误分析"),
+    "detail": ("Where each method errs", "各方法的错误分析"),
+    "confusion": ("Confusion matrix", "混淆矩阵"),
+    "confusion_note": (
+        "Test rows, mean over seeds. Blue is right, orange is wrong; the darker, the larger the share of the true "
+        "class (square-root scale).",
+        "测试数据条数（各种子取平均）。蓝色为预测正确，橙色为预测错误；颜色越深，占该真实类别的比例越大（平方根刻度）。",
+    ),
+    "true": ("true class", "真实类别"),
+    "predicted": ("predicted class", "预测类别"),
+    "plot_confusion": ("Confusion matrix of {method}", "{method} 的混淆矩阵"),
+    "confused": ("Most frequent confusions", "最常见的混淆"),
+    "rows": ("Rows", "条数"),
+    "calibration": ("Calibration", "校准"),
+    "calibration_note": (
+        "On the diagonal, a confidence of 80 % is right 80 % of the time; below it the model is too sure of itself. "
+        "The area of a point and the bars show how many predictions it stands for.",
+        "位于对角线上时，80% 的置信度就对应 80% 的正确率；低于对角线说明模型过于自信。点的面积与下方条形表示预测的数量。",
+    ),
+    "confidence": ("confidence", "置信度"),
+    "share_right": ("share right", "正确率"),
+    "plot_calibration": ("Reliability diagram of {method}", "{method} 的可靠性图"),
+    "scores": ("Scores on the test rows", "测试集得分"),
+    "weakest": ("F1 by class, weakest first", "各类别 F1（由低到高）"),
+    "judged_runs": ("Judged runs", "参与评测的训练"),
+    "not_recorded": ("not recorded", "没有记录"),
+    "no_errors": ("No errors.", "没有错误。"),
+    "validation_score": ("{deciding} on validation", "验证集{deciding}"),
+}
+
+_ROWS = {
+    "nav_rows": ("Rows", "分歧样本"),
+    "rows_title": ("Rows on which methods disagree", "方法之间有分歧的样本"),
+    "rows_lead": (
+        "Test rows that {advised} gets wrong and {other} right. Look at them: wrong labels show up here.",
+        "{advised} 判错而 {other} 判对的测试样本。值得逐条查看：标注错误往往会出现在这里。",
+    ),
+    "rows_none": ("There are none to show.", "没有可展示的样本。"),
+    "text": ("Text", "文本"),
+    "label": ("Label", "标签"),
+    "predictions": ("Predictions", "预测"),
+    "where": ("Where", "位置"),
+    "row_n": ("row {n}", "第 {n} 行"),
+    "further": ("{n} more", "其余 {n} 条"),
+    "cut": ("cut; the whole is in the file", "已截断，全文见原文件"),
+}
+
+_DATA = {
+    "nav_data": ("Data", "数据"),
+    "data": ("What the data doctor found", "数据体检结果"),
+    "data_none": ("Nothing to tell.", "没有发现问题。"),
+    "severity_error": ("error", "错误"),
+    "severity_warning": ("warning", "警告"),
+    "severity_info": ("info", "提示"),
+    "affected": ("{n} rows, {share}", "{n} 条，占 {share}"),
+    "fixable": ("--fix mends this", "可用 --fix 自动修复"),
+}
+
+_PLAN = {
+    "nav_plan": ("Plan", "计划"),
+    "plan": ("The plan against what happened", "计划与实际"),
+    "plan_lead": (
+        "What a few probe steps predicted before the study, and what each run took. Between the thin lines the "
+        "prediction is within 20 %.",
+        "实验开始前由若干探测步给出的预测，与每次训练的实际消耗。两条细线之间表示误差在 20% 以内。",
+    ),
+    "within": ("{n} of {all} runs within 20 %", "{all} 次训练中有 {n} 次误差在 20% 以内"),
+    "plan_time": ("Time", "时间"),
+    "plan_memory": ("Memory", "内存"),
+    "predicted_axis": ("predicted", "预测"),
+    "measured_axis": ("measured", "实测"),
+    "plan_none": ("No plan was recorded.", "没有记录计划。"),
+    "plan_table": ("Every run", "逐次列出"),
+    "run": ("Run", "训练"),
+    "kind_column": ("Kind", "类型"),
+    "kind_trial": ("trial", "调参试验"),
+    "kind_judged": ("judged", "正式评测"),
+    "kind_refit": ("refit", "重新训练"),
+    "kind_curve": ("curve", "学习曲线"),
+    "plan_rest": ("{n} more runs are in study.json.", "其余 {n} 次见 study.json。"),
+    "not_measured": (
+        "A run without a measurement was stopped early or continued.",
+        "没有实测值的训练是被提前停止或中断后继续的。",
+    ),
+}
+
+_SETTINGS = {
+    "nav_settings": ("Settings", "设置"),
+    "settings": ("Settings, versions and how to get this again", "设置、版本与复现"),
+    "again": ("To get this study again, from its folder's parent", "复现本次实验（在其所在目录的上一级执行）"),
+    "copy": ("Copy", "复制"),
+    "copied": ("Copied", "已复制"),
+    "notes": ("Notes", "备注"),
+    "failures": ("Failures", "失败记录"),
+    "every_setting": ("Every setting", "全部设置"),
+    "method_settings": ("Settings of each method", "各方法的设置"),
+    "machine": ("Machine", "机器"),
+    "versions": ("Versions", "版本"),
+    "digests": ("Digests (SHA-256)", "摘要（SHA-256）"),
+    "effort": ("Effort", "投入档位"),
+    "default": ("default", "默认"),
+}
+
+TEXTS: dict[str, tuple[str, str]] = {
+    **_VERDICT,
+    **_HEAD,
+    **_TABLE,
+    **_TRADE,
+    **_PAIRS,
+    **_CURVES,
+    **_TUNING,
+    **_DETAIL,
+    **_ROWS,
+    **_DATA,
+    **_PLAN,
+    **_SETTINGS,
+    **{f"score_{name}": text for name, text in SCORES.items()},
+    **{f"warning_{code}": text for code, text in WARNINGS.items()},
+}
