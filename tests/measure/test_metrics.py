@@ -5,7 +5,7 @@ import pytest
 from sklearn import metrics as reference
 
 from tunelab.measure.metrics import classification_scores, expected_calibration_error, softmax
-from tunelab.measure.statistics import bootstrap_interval, score_of
+from tunelab.measure.statistics import score_of
 
 
 @pytest.mark.parametrize("classes", [2, 3, 7])
@@ -44,21 +44,3 @@ def test_calibration_by_hand() -> None:
 
 def test_softmax_is_stable() -> None:
     assert softmax(np.array([[1000.0, 0.0]])).tolist() == [[1.0, 0.0]]
-
-
-def test_the_interval_of_an_accuracy_has_the_binomial_width() -> None:
-    """400 of 500 right, one seed: the normal interval is 0.8 +- 1.96 sqrt(0.8 * 0.2 / 500) = 0.0351."""
-    targets = np.zeros(500, dtype=np.int64)
-    predicted = (np.arange(500) >= 400).astype(np.int64)[None]
-    low, high = bootstrap_interval("accuracy", predicted, targets, resamples=4000)
-    assert low == pytest.approx(0.8 - 0.0351, abs=0.004)
-    assert high == pytest.approx(0.8 + 0.0351, abs=0.004)
-
-
-def test_seeds_that_disagree_widen_the_interval() -> None:
-    """Two seeds with accuracies 0.6 and 1.0: the mean over drawn seeds is 0.6, 0.8 or 1.0."""
-    targets = np.zeros(1000, dtype=np.int64)
-    worse = (np.arange(1000) >= 600).astype(np.int64)
-    low, high = bootstrap_interval("accuracy", np.stack([worse, np.zeros_like(worse)]), targets)
-    assert low < 0.62
-    assert high == 1.0

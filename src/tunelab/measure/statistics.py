@@ -17,7 +17,6 @@ __all__ = [
     "RunScore",
     "Score",
     "Spread",
-    "bootstrap_interval",
     "freedom",
     "mean_interval",
     "replicates",
@@ -240,23 +239,3 @@ def replicates(runs: Sequence[Score], items: int, *, resamples: int = 2000, seed
         lasting = max(own.between - own.rest, 0.0)
         means_R = means_R + lasting**0.5 * random.standard_t(own.freedom, size=resamples)
     return means_R
-
-
-def bootstrap_interval(
-    name: str, predicted_SN: np.ndarray, targets_N: np.ndarray, *, resamples: int = 1000, seed: int = 0
-) -> tuple[float, float]:
-    """95 % percentile interval of the mean score over seeds, seeds resampled: `mean_interval` is better.
-
-    With few seeds it is too narrow (Davison & Hinkley 1997, section 3.8, on resampling few groups).
-    """
-    random = np.random.default_rng(seed)
-    seeds, items = predicted_SN.shape
-    runs = [score_function(name, predicted_N, targets_N) for predicted_N in predicted_SN]
-    means = np.empty(resamples)
-    for r in range(resamples):
-        counts: np.ndarray = np.bincount(random.integers(items, size=items), minlength=items)
-        weights_1N = counts[None].astype(np.float64)
-        scores_S = np.concatenate([run(weights_1N) for run in runs])
-        means[r] = scores_S[random.integers(seeds, size=seeds)].mean()
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)

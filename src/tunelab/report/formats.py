@@ -39,7 +39,7 @@ def percent(share: float) -> str:
     """A share in percent, two significant digits below ten.
 
     >>> percent(0.37), percent(0.0098), percent(0.00004), percent(1), percent(12.5)
-    ('37 %', '0.98 %', '0.004 %', '100 %', '1,250 %')
+    ('37 %', '0.98 %', '0.0040 %', '100 %', '1,250 %')
     """
     value = 100 * share
     if value == 0:
@@ -99,7 +99,7 @@ def span(seconds: float) -> str:
     """A time span, two units at most.
 
     >>> span(0.0016738), span(0.73), span(32.2), span(75), span(4000), span(200_000), span(0)
-    ('1.67 ms', '0.73 s', '32 s', '1 min 15 s', '1 h 6 min', '55 h 33 min', '0 s')
+    ('1.67 ms', '0.73 s', '32 s', '1 min 15 s', '1 h 7 min', '55 h 33 min', '0 s')
     """
     if seconds == 0:
         return "0 s"

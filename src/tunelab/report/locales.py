@@ -417,7 +417,10 @@ _PLAN = {
 _SETTINGS = {
     "nav_settings": ("Settings", "设置"),
     "settings": ("Settings, versions and how to get this again", "设置、版本与复现"),
-    "again": ("To get this study again, from its folder's parent", "复现本次实验（在其所在目录的上一级执行）"),
+    "again": (
+        "To get this study again, from its folder's parent",
+        "复现本次实验（在其所在目录的上一级执行）",
+    ),
     "copy": ("Copy", "复制"),
     "copied": ("Copied", "已复制"),
     "notes": ("Notes", "备注"),

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from tunelab.report.formats import plain, points, rate, size, span
 from tunelab.report.texts import Text, attributes, text_or_escaped
@@ -22,6 +22,7 @@ __all__ = [
     "nice_scale",
     "number",
     "score_domain",
+    "score_tip",
     "svg_text",
     "tooltip",
     "width_of",
@@ -29,7 +30,27 @@ __all__ = [
 
 Format = Callable[[float], str]
 _TIMES = (0.01, 0.1, 1, 10, 60, 600, 3600, 36_000, 360_000, 3_600_000)
-_FINE_TIMES = (0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 18_000, 36_000, 86_400)
+_FINE_TIMES = (
+    0.2,
+    0.5,
+    1,
+    2,
+    5,
+    10,
+    20,
+    30,
+    60,
+    120,
+    300,
+    600,
+    1200,
+    1800,
+    3600,
+    7200,
+    18_000,
+    36_000,
+    86_400,
+)
 
 
 def number(value: float) -> str:
@@ -105,7 +126,7 @@ def nice_scale(
     else:
         margin = 0.07 * (high - low) or 0.05 * abs(high) or 0.5
         low = max(0.0, low - margin) if low >= 0 else low - margin
-        high += margin
+        high = min(high + margin, 1.0) if kind == "score" and high <= 1 else high + margin
         ticks = _linear_ticks(low, high, kind, most)
     return Scale(low, high, start, end, log, tuple((value, _FORMATS[kind](value)) for value in ticks))
 
@@ -129,7 +150,9 @@ def _step(width: float, most: int) -> float:
 
 def _log_ticks(low: float, high: float, kind: str, most: int) -> list[float]:
     decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
-    grids: list[list[float]] = [[m * 10.0**d for d in decades for m in ms] for ms in ((1, 2, 5), (1, 3), (1,))]
+    grids: list[list[float]] = [
+        [m * 10.0**d for d in decades for m in ms] for ms in ((1, 2, 5), (1, 3), (1,))
+    ]
     if kind == "time" and high > 60:
         grids = [list(_FINE_TIMES), list(_FINE_TIMES[1::2]), list(_TIMES)]
     for grid in grids:
@@ -161,7 +184,7 @@ def score_domain(intervals: Sequence[tuple[float, float, float]]) -> tuple[float
 
     >>> low, high = score_domain([(.93, .92, .94), (.92, .91, .93), (.91, .9, .92), (.2, .18, .22)])
     >>> round(low, 3), high
-    (0.87, 0.94)
+    (0.89, 0.94)
     """
     values = sorted((value for value, _, _ in intervals), reverse=True)
     best, middle = values[0], values[(len(values) - 1) // 2]
@@ -201,11 +224,15 @@ class Frame:
         parts = []
         for value, label in y.ticks:
             at = number(y(value))
-            parts.append(Markup('<path class="grid" d="M{} {}H{}"/>').format(number(self.left), at, number(self.right)))
+            parts.append(
+                Markup('<path class="grid" d="M{} {}H{}"/>').format(number(self.left), at, number(self.right))
+            )
             parts.append(svg_text(self.left - 6, y(value) + 3.5, label, "tick end"))
         for value, label in x.ticks:
             at = number(x(value))
-            parts.append(Markup('<path class="grid" d="M{} {}V{}"/>').format(at, number(self.top), number(self.bottom)))
+            parts.append(
+                Markup('<path class="grid" d="M{} {}V{}"/>').format(at, number(self.top), number(self.bottom))
+            )
             parts.append(svg_text(x(value), self.bottom + 15, label, "tick mid"))
         parts.append(
             Markup('<path class="axis" d="M{} {}V{}H{}"/>').format(
@@ -308,11 +335,6 @@ def _beside(x: float, y: float, dx: float, dy: float, distance: float, wide: flo
         center_x = x + math.copysign(distance + wide / 2, dx)
     center_y = y + dy * (distance + high / 2 * abs(dy))
     return Box(center_x - wide / 2, center_y - high / 2, center_x + wide / 2, center_y + high / 2)
-
-
-def escape_text(text: str) -> Markup:
-    """Escaped for text and attributes."""
-    return escape(text)
 
 
 def score_tip(name: str, value: float, low: float, high: float) -> str:

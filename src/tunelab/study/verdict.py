@@ -10,7 +10,7 @@ import numpy as np
 
 from tunelab.config import StudyConfig
 from tunelab.measure.calibration import calibration_bins, confusion
-from tunelab.measure.pairs import Comparison, compare_pair, holm, more_items, tied_groups
+from tunelab.measure.pairs import Comparison, SeedPool, compare_pair, holm, more_items, seed_pool, tied_groups
 from tunelab.measure.statistics import mean_interval
 from tunelab.provenance import machine, versions
 from tunelab.records import (
@@ -85,7 +85,8 @@ def conclude(evidence: Evidence) -> StudyRecord:
     intervals = {j.name: mean_interval(j.scores, items) for j in found}
     found.sort(key=lambda j: -intervals[j.name][0])
     names = [j.name for j in found]
-    comparisons, pairs = _pairs(found, items)
+    pool = seed_pool([j.scores for j in found], items)
+    pairs = _pairs(found, items, pool)
     different = {frozenset((p.first, p.second)): p.different for p in pairs}
     groups = tied_groups(names, lambda a, b: different[frozenset((a, b))])
     group_of = {name: number for number, group in enumerate(groups, 1) for name in group}
@@ -95,8 +96,8 @@ def conclude(evidence: Evidence) -> StudyRecord:
         _result(evidence, j, entries[j.name], group_of[j.name], intervals[j.name], targets_N, labels)
         for j in found
     ]
-    base, gaps = _baselines(evidence, found[0], targets_N, labels, task.deciding, folds, own)
-    advice = _advise(evidence, results, groups[0], comparisons, pairs, gaps, items)
+    base, gaps = _baselines(evidence, found[0], pool, targets_N, labels, task.deciding)
+    advice = _advise(evidence, results, groups[0], pairs, gaps, items)
     works = [w for many in (*evidence.judged.values(), *evidence.curve.values()) for w in many]
     split = own.split(0)
     curve, more, crossed = curve_points(evidence.curve, found, evidence.failures, labels, task.deciding, own)
@@ -148,28 +149,31 @@ def conclude(evidence: Evidence) -> StudyRecord:
     )
 
 
-def _pairs(found: Sequence[Judged], items: int) -> tuple[dict[frozenset[str], Comparison], list[Pair]]:
+def _pairs(found: Sequence[Judged], items: int, pool: SeedPool | None) -> list[Pair]:
     """Every two methods on the same items, Holm-corrected over all pairs."""
     tested = [
-        (a, b, compare_pair(a.scores, b.scores, items)) for i, a in enumerate(found) for b in found[i + 1 :]
+        (a.name, b.name, compare_pair(a.scores, b.scores, items, pool=pool))
+        for i, a in enumerate(found)
+        for b in found[i + 1 :]
     ]
     corrected = holm([test.p for _, _, test in tested])
-    pairs = []
-    for (a, b, test), p in zip(tested, corrected, strict=True):
-        different = bool(p < _ALPHA)
-        pairs.append(
-            Pair(
-                first=a.name,
-                second=b.name,
-                difference=Interval(value=test.value, low=test.low, high=test.high),
-                p=test.p,
-                p_holm=float(p),
-                different=different,
-                test=test.test,
-                more_items=0 if different else more_items(test, items, _ALPHA / max(len(tested), 1)),
-            )
-        )
-    return {frozenset((a.name, b.name)): test for a, b, test in tested}, pairs
+    return [
+        _pair(a, b, test, p, len(tested), items) for (a, b, test), p in zip(tested, corrected, strict=True)
+    ]
+
+
+def _pair(first: str, second: str, test: Comparison, p_holm: float, pairs: int, items: int) -> Pair:
+    different = p_holm < _ALPHA
+    return Pair(
+        first=first,
+        second=second,
+        difference=Interval(value=test.value, low=test.low, high=test.high),
+        p=test.p,
+        p_holm=p_holm,
+        different=different,
+        test=test.test,
+        more_items=0 if different else more_items(test, items, _ALPHA / pairs),
+    )
 
 
 def _result(
@@ -263,11 +267,10 @@ def _mean_scores(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 def _baselines(
     evidence: Evidence,
     best: Judged,
+    pool: SeedPool | None,
     targets_N: np.ndarray,
     labels: Sequence[str],
     deciding: str,
-    folds: int,
-    prepared: Prepared,
 ) -> tuple[list[MethodResult], list[BaselineGap]]:
     """The baselines' rows and how far the best method is above each (Holm-corrected among themselves)."""
     by_name: dict[str, list[Path]] = {}
@@ -275,7 +278,7 @@ def _baselines(
         by_name.setdefault(read_record(folder)["method"], []).append(folder)
     results, tests = [], []
     for name, folders in by_name.items():
-        judged = gather(name, folders, labels, deciding, folds)
+        judged = gather(name, folders, labels, deciding, evidence.design.folds)
         if judged is None:
             continue
         records = [read_record(folder) for folder in judged.folders]
@@ -285,7 +288,7 @@ def _baselines(
             MethodResult(
                 name=name,
                 method=name,
-                model=prepared.base.name,
+                model=evidence.entries[0].model.name,
                 baseline=True,
                 settings=records[0]["settings"],
                 score=Interval(value=value, low=low, high=high),
@@ -297,7 +300,7 @@ def _baselines(
                 runs=tuple(folder.name for folder in judged.folders),
             )
         )
-        tests.append((name, compare_pair(best.scores, judged.scores, items)))
+        tests.append((name, compare_pair(best.scores, judged.scores, items, pool=pool)))
     gaps = [
         BaselineGap(
             baseline=name,
@@ -314,7 +317,6 @@ def _advise(
     evidence: Evidence,
     results: Sequence[MethodResult],
     group: Sequence[str],
-    comparisons: Mapping[frozenset[str], Comparison],
     pairs: Sequence[Pair],
     gaps: Sequence[BaselineGap],
     items: int,

@@ -139,6 +139,7 @@ def train(
             loss += float(extra.detach())
         norm = divide_and_clip(optimizer, count, config.max_grad_norm)
         if not (math.isfinite(loss) and math.isfinite(norm)):
+            journal.close()  # the lines before this step are what one looks at now
             raise NotFiniteError(
                 _not_finite(loss, norm, state.steps, total, learning_rate * share, precision)
             )

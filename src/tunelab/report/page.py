@@ -1,0 +1,224 @@
+"""The page: one file with everything in it, made from a record and from nothing else."""
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from tunelab.files import output_errors, write_atomically
+from tunelab.records import MethodResult, Pair, PlannedRun, StudyRecord
+from tunelab.report import charts, formats, matrices, plots
+from tunelab.report.locales import language_names
+from tunelab.report.texts import Sourced, Text, joined, t
+from tunelab.report.wording import advice_texts, check_language, pair_of, result_of, score_name, warning_texts
+
+__all__ = ["render", "write_report"]
+
+_TEXT_CHARACTERS = 500  # of a row's text that are shown
+_PLANNED_RUNS = 150  # runs of the plan that are listed
+_NOT_SHARES = ("loss", "mcc", "perplexity")  # scores shown as they are, not in points
+
+
+def write_report(record: StudyRecord, folder: Path, language: str = "en") -> Path:
+    """Writes `folder`/report.html, the whole of it or nothing; `language` is the one shown first.
+
+    Raises:
+        ConfigError: the report does not speak the language. OutputError: it cannot be written there.
+    """
+    page = render(record, language)
+    path = folder / "report.html"
+    with output_errors(path):
+        write_atomically(path, page.encode("utf-8"))
+    return path
+
+
+def render(record: StudyRecord, language: str = "en") -> str:
+    """The page as HTML. Both languages are in it; `language` ("en" or "zh") is shown first."""
+    check_language(language)
+    return _environment().get_template("page.html.j2").render(_context(record, language))
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=["jinja2.ext.do"],
+    )
+    environment.globals |= {
+        "t": t,
+        "joined": joined,
+        "src": Sourced,
+        "f": formats,
+        "charts": charts,
+        "matrices": matrices,
+        "score_name": score_name,
+        "cut": plots.cut,
+    }
+    return environment
+
+
+def _context(record: StudyRecord, language: str) -> dict[str, Any]:
+    methods = [r for r in record.results if not r.baseline]
+    advice = record.advice
+    first, second = advice_texts(record)
+    return {
+        "record": record,
+        "language": language,
+        "languages": language_names,
+        "style": Markup(_asset("style.css")),
+        "script": Markup(_asset("script.js")),
+        "methods": methods,
+        "models": list(dict.fromkeys(r.model for r in methods)),
+        "advised": result_of(record, advice.method),
+        "best": methods[0],
+        "advice": (first, second),
+        "warnings": warning_texts(record),
+        "groups": _groups(methods),
+        "forgetting_notes": _forgetting_notes(methods),
+        "deciding": score_name(record.deciding),
+        "whisker_scale": charts.score_scale(record, 8, 142),
+        "leader_pairs": _leader_pairs(record, methods),
+        "pair_at": lambda a, b: pair_of(record, a, b),
+        "trade": _trade(record, language),
+        "shown_score": _shown_score,
+        "f1_of": _f1_of,
+        "other": next((r.name for r in methods if r.name != advice.method), None),
+        "row_text": _row_text,
+        "within": _within(record),
+        "planned": _most_telling(record),
+        "planned_rest": max(0, len(record.plan) - _PLANNED_RUNS),
+        "plan_plots": _plan_plots(record, language),
+        "settings": dict(_flat(record.config)),
+        "flat": lambda values: list(_flat(values)),
+        "shown": _shown,
+        "option": lambda text: Markup("<code>{}</code>").format(text),
+    }
+
+
+def _asset(name: str) -> str:
+    return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
+
+
+def _groups(methods: list[MethodResult]) -> list[tuple[int | None, list[MethodResult]]]:
+    """Methods by tied group, the best group first, in each the best first."""
+    ordered = sorted(methods, key=lambda r: (r.group is None, r.group or 0))
+    return [(number, list(members)) for number, members in groupby(ordered, key=lambda r: r.group)]
+
+
+def _forgetting_notes(methods: list[MethodResult]) -> list[Text]:
+    found: dict[str, Text] = {}
+    for result in methods:
+        known = result.forgetting
+        if known is not None and known.kind not in found:
+            at = f"results[{result.name}].forgetting"
+            base = "–" if known.base is None else Sourced(formats.plain(known.base), f"{at}.base")
+            number = Sourced(formats.count(known.sentences), f"{at}.sentences")
+            found[known.kind] = t(f"forgetting_{known.kind}", n=number, base=base)
+    return list(found.values())
+
+
+def _leader_pairs(
+    record: StudyRecord, methods: list[MethodResult]
+) -> tuple[list[tuple[str, Pair, Any, int]], plots.Scale]:
+    """(other, pair, leader minus other, place in the record) in the table's order, and a scale for them."""
+    found = []
+    for result in methods[1:]:
+        pair = pair_of(record, methods[0].name, result.name)
+        if pair is not None:
+            found.append((result.name, *pair))
+    every = [d for _, _, d, _ in found] + [gap.difference for gap in record.baselines]
+    return found, charts.difference_scale(every, 8, 172)
+
+
+def _trade(record: StudyRecord, language: str) -> list[tuple[Text, Markup, str]]:
+    """(heading, plot, where its front is in the record) for time and for memory."""
+    return [
+        (
+            t("trade_time"),
+            charts.trade_plot(
+                record,
+                lambda r: r.cost.train_seconds,
+                record.pareto_time,
+                "time",
+                (t("plot_time"), t("axis_time")),
+                language,
+            ),
+            "results[].cost.train_seconds, pareto_time",
+        ),
+        (
+            t("trade_memory"),
+            charts.trade_plot(
+                record,
+                lambda r: r.cost.peak_memory_bytes,
+                record.pareto_memory,
+                "size",
+                (t("plot_memory"), t("axis_memory")),
+                language,
+            ),
+            "results[].cost.peak_memory_bytes, pareto_memory",
+        ),
+    ]
+
+
+def _shown_score(name: str, value: float) -> str:
+    return f"{value:.3f}".replace("-", "−") if name in _NOT_SHARES else formats.points(value)
+
+
+def _f1_of(result: MethodResult, labels: tuple[str, ...], most: int = 20) -> list[tuple[str, float]]:
+    """(label, F1), the weakest first."""
+    known = [(label, result.scores[f"f1({label})"]) for label in labels if f"f1({label})" in result.scores]
+    return sorted(known, key=lambda pair: pair[1])[:most]
+
+
+def _row_text(text: str) -> tuple[str, bool]:
+    """The beginning of a text, and whether something was cut."""
+    if len(text) <= _TEXT_CHARACTERS:
+        return text, False
+    return text[:_TEXT_CHARACTERS].rstrip() + "…", True
+
+
+def _within(record: StudyRecord) -> dict[str, tuple[int, int]]:
+    """Of the runs with a measurement, how many the plan predicted to 20 %: (so many, of so many)."""
+    found = {}
+    for kind in ("time", "size"):
+        known = [close for run in record.plan for close in [charts.within(run, kind)] if close is not None]
+        found[kind] = (sum(known), len(known))
+    return found
+
+
+def _most_telling(record: StudyRecord) -> list[tuple[int, PlannedRun]]:
+    """The runs of the plan that are listed, with their places: judged ones before trials."""
+    order = ("judged", "refit", "curve", "trial")
+    return sorted(enumerate(record.plan), key=lambda pair: order.index(pair[1].kind))[:_PLANNED_RUNS]
+
+
+def _plan_plots(record: StudyRecord, language: str) -> list[tuple[Text, str, Markup]]:
+    found = []
+    for kind, heading in (("time", t("plan_time")), ("size", t("plan_memory"))):
+        if any(charts.within(run, kind) is not None for run in record.plan):
+            label = Text(("{plan}: {kind}", "{plan}：{kind}"), {"plan": t("plan"), "kind": heading})
+            found.append((heading, kind, charts.plan_plot(record.plan, kind, label, language)))
+    return found
+
+
+def _flat(values: Mapping[str, Any], path: str = "") -> Any:
+    """Nested settings as (dotted path, value)."""
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{path}{name}.")
+        else:
+            yield f"{path}{name}", value
+
+
+def _shown(value: Any) -> str:
+    """A setting's value; words as they are, the rest as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
