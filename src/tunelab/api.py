@@ -419,7 +419,7 @@ def predict_file(
     answers = answers.rename(columns={c: f"tunelab_{c}" for c in clash})
     for column_name in answers.columns:
         frame[column_name] = answers[column_name].to_numpy()
-    write_frame(frame, target)
+    notes = [*notes, *write_frame(frame, target)]
     return notes, len(frame)
 
 

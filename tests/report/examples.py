@@ -91,8 +91,22 @@ def example_record() -> StudyRecord:
             MoreRows(name="lora", rows=500, gain=None),
         ),
         crossings=(
-            Crossing(first="full", second="lora", rows=3278, difference=_around(0.004, 0.003), sure=True, overtakes=True),
-            Crossing(first="lora", second="head", rows=655, difference=_around(0.01, 0.02), sure=False, overtakes=False),
+            Crossing(
+                first="full",
+                second="lora",
+                rows=3278,
+                difference=_around(0.004, 0.003),
+                sure=True,
+                overtakes=True,
+            ),
+            Crossing(
+                first="lora",
+                second="head",
+                rows=655,
+                difference=_around(0.01, 0.02),
+                sure=False,
+                overtakes=False,
+            ),
         ),
         race=Race(
             stops=(RaceStop(name="prefix@other-model", step=120, of_steps=615, behind=_around(0.081, 0.03)),),
@@ -115,7 +129,14 @@ def small_record() -> StudyRecord:
     rng = np.random.default_rng(1)
     labels = ("no", "yes")
     result = _result(rng, "lora", 0.81, 1, 3.2, 4.1e8, 0.01, 1e-3, labels=labels).model_copy(
-        update={"spread": None, "trials": (), "forgetting": None, "calibration": (), "confusion": (), "failures": {}}
+        update={
+            "spread": None,
+            "trials": (),
+            "forgetting": None,
+            "calibration": (),
+            "confusion": (),
+            "failures": {},
+        }
     )
     result = result.model_copy(
         update={
@@ -216,7 +237,10 @@ def unbeaten_record(difference: float, different: bool) -> StudyRecord:
     """The example, but its best method does not beat tfidf for sure (or is beaten by it)."""
     base = example_record()
     gap = BaselineGap(
-        baseline="tfidf", difference=_around(difference, 0.011), p_holm=0.001 if different else 0.6, different=different
+        baseline="tfidf",
+        difference=_around(difference, 0.011),
+        p_holm=0.001 if different else 0.6,
+        different=different,
     )
     return base.model_copy(
         update={
@@ -310,7 +334,9 @@ def _baseline(rng: np.random.Generator, name: str, score: float, labels: tuple[s
     )
 
 
-def _confusion(rng: np.random.Generator, labels: tuple[str, ...], score: float) -> tuple[tuple[float, ...], ...]:
+def _confusion(
+    rng: np.random.Generator, labels: tuple[str, ...], score: float
+) -> tuple[tuple[float, ...], ...]:
     n = len(labels)
     rows = rng.multinomial(_ITEMS, np.full(n, 1 / n))
     table = []
@@ -345,7 +371,7 @@ def _pairs(names: list[str]) -> tuple[Pair, ...]:
 def _disagreements() -> tuple[Disagreement, ...]:
     texts = (
         "Charming little clock. It has told the right time twice a day since Tuesday.",
-        f"Their page shows {NASTY} and </script><script>alert(2)</script> instead of my order & \"receipt\".",
+        f'Their page shows {NASTY} and </script><script>alert(2)</script> instead of my order & "receipt".',
         "屏幕很好，但是客服三天没有回复，最后只好自己修。" * 3,
         "very long " * 300,
         "OneUnbrokenWord" * 40,
@@ -381,7 +407,9 @@ def _plan(rng: np.random.Generator, results: list[MethodResult]) -> tuple[Planne
                     predicted_seconds=seconds,
                     predicted_memory_bytes=result.cost.peak_memory_bytes,
                     seconds=seconds * float(rng.normal(1.05, 0.12)) if known else None,
-                    memory_bytes=result.cost.peak_memory_bytes * float(rng.normal(1.0, 0.03)) if known else None,
+                    memory_bytes=result.cost.peak_memory_bytes * float(rng.normal(1.0, 0.03))
+                    if known
+                    else None,
                 )
             )
     return tuple(runs)
@@ -417,8 +445,18 @@ def _frame(
         "trials_each": 5,
         "items": _ITEMS,
         "results": (*results, *baselines),
-        "config": {"files": ["reviews.csv"], "train": {"epochs": None, "batch_size": 32}, "data": {"text": NASTY}},
-        "machine": {"system": "Linux", "processor": "AMD EPYC", "cores": 2, "memory": 25276502016, "gpu": None},
+        "config": {
+            "files": ["reviews.csv"],
+            "train": {"epochs": None, "batch_size": 32},
+            "data": {"text": NASTY},
+        },
+        "machine": {
+            "system": "Linux",
+            "processor": "AMD EPYC",
+            "cores": 2,
+            "memory": 25276502016,
+            "gpu": None,
+        },
         "versions": {"python": "3.11.7", "tunelab": "0.1.0", "torch": "2.9.0"},
         "digests": {"data": "81c712749a69f8ae94796c78072565c8ed97eeb50ac1816bf478b3d9569aed47"},
         "seconds": 41_312.0,

@@ -14,7 +14,7 @@ from tunelab.config import LossConfig, ModelConfig
 from tunelab.errors import BundleError, CannotMerge, InputError, TunelabError
 from tunelab.methods import METHODS, find
 from tunelab.models import load_model, load_tokenizer, locate, settle_length
-from tunelab.serve.bundle import add_base, write_bundle
+from tunelab.serve.bundle import add_base, open_bundle, write_bundle
 from tunelab.tasks.classify import Classify
 
 TEXTS = sentences(12)["text"].tolist()
@@ -170,6 +170,40 @@ def test_what_is_no_bundle_is_told(base: Path, tmp_path: Path) -> None:
     (tmp_path / "run/bundle/tunelab.json").write_text(json.dumps({**manifest, "format": 99}))
     with pytest.raises(BundleError, match=r"format 99, this version reads 1; update tunelab"):
         tunelab.load(tmp_path / "run/bundle", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("method",), None),
+        (("method",), 3),
+        (("method",), "lorra"),
+        (("settings",), {"rnk": 3}),
+        (("task",), {}),
+        (("task", "labels"), None),
+        (("model",), []),
+        (("model", "max_length"), "long"),
+        (("base",), {}),
+        (("weights",), None),
+        (("sha256",), None),
+    ],
+)
+def test_a_damaged_manifest_is_told_with_its_field(
+    path: tuple[str, ...], value: object, base: Path, tmp_path: Path
+) -> None:
+    """None: the field is taken away."""
+    folder, _ = make_bundle(base, tmp_path / "b", "lora")
+    manifest = json.loads((folder / "tunelab.json").read_text())
+    inner = manifest
+    for name in path[:-1]:
+        inner = inner[name]
+    if value is None:
+        del inner[path[-1]]
+    else:
+        inner[path[-1]] = value
+    (folder / "tunelab.json").write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match=r"tunelab\.json is damaged"):
+        open_bundle(folder)
 
 
 def test_a_bundle_cannot_allow_itself_to_run_code(base: Path, tmp_path: Path) -> None:

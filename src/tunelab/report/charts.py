@@ -41,6 +41,7 @@ __all__ = [
 
 _SHAPES = ("circle", "square", "diamond", "triangle", "wedge")
 _CLOSE = 0.2  # of what was measured
+_MANY = 300  # runs: more are drawn without tooltips
 
 
 def shape_of(group: int | None) -> tuple[str, str]:
@@ -95,9 +96,8 @@ def dot_whisker(result: MethodResult, scale: Scale, reference: float) -> Markup:
         parts.append(_line("whisker", (inside[0], 10), (inside[1], 10)))
         parts.append(marker(shape, scale(score.value), 10, 4.2, kind))
     else:
-        at, turn = (low, -1) if score.value < scale.low else (high, 1)
-        path = f"M{number(at + 7 * turn)} 10L{number(at)} 5.5V14.5Z"
-        parts.append(Markup('<path class="{}" d="{}"/>').format(kind, path))
+        below = score.value < scale.low
+        parts.append(_arrow(low if below else high, -1 if below else 1, kind))
     return Markup('<svg class="whiskers" viewBox="0 0 {} 20" aria-hidden="true">{}{}</svg>').format(
         number(high + 10), tooltip(score_tip(result.name, *_triple(score))), Markup("").join(parts)
     )
@@ -107,14 +107,22 @@ def difference_plot(difference: Interval, different: bool, scale: Scale) -> Mark
     """A difference and its interval beside a line at zero; hollow where the two cannot be told apart."""
     low, high = sorted((scale.start, scale.end))
     at = [min(max(scale(v), low), high) for v in (difference.low, difference.value, difference.high)]
-    parts = [
-        _line("reference", (scale(0), 1), (scale(0), 19)),
-        _line("whisker", (at[0], 10), (at[2], 10)),
-        marker("circle", at[1], 10, 4.2, "g1" if different else "hollow"),
-    ]
+    kind = "g1" if different else "hollow"
+    parts = [_line("reference", (scale(0), 1), (scale(0), 19))]
+    if scale.inside(difference.value):
+        parts.append(_line("whisker", (at[0], 10), (at[2], 10)))
+        parts.append(marker("circle", at[1], 10, 4.2, kind))
+    else:
+        parts.append(_arrow(low if difference.value < 0 else high, -1 if difference.value < 0 else 1, kind))
     return Markup('<svg class="whiskers" viewBox="0 0 {} 20" aria-hidden="true">{}</svg>').format(
         number(high + 10), Markup("").join(parts)
     )
+
+
+def _arrow(at: float, way: int, kind: str) -> Markup:
+    """Points out of the plot: what is meant lies beyond its edge."""
+    path = f"M{number(at + 7 * way)} 10L{number(at)} 5.5V14.5Z"
+    return Markup('<path class="{}" d="{}"/>').format(kind, path)
 
 
 def trade_plot(
@@ -138,17 +146,16 @@ def trade_plot(
     parts += _baseline_lines(record, frame, y)
     parts.append(_front([r for name in front for r in shown if r.name == name], price, x, y, frame))
     marks, boxes, places = [], [], []
-    for at, result in enumerate(record.results):
-        if result not in shown:
-            continue
+    for result in shown:
         px, py = x(price(result)), min(y(result.score.value), frame.bottom - 6)
         clipped = not y.inside(result.score.value)
-        marks.append(_priced(at, result, price(result), kind, (px, py), y, clipped, record.advice.method))
-        boxes.append(Box(px - 6, py - 6, px + 6, py + 6))
+        marks.append(_priced(result, price(result), kind, (px, py), clipped, record.advice.method))
+        radius = 11 if result.name == record.advice.method else 6
+        boxes.append(Box(px - radius, py - radius, px + radius, py + radius))
         if not clipped:
-            boxes.append(
-                Box(px - 1.5, y(result.score.high), px + 1.5, min(y(result.score.low), frame.bottom))
-            )
+            high, low = y(result.score.high), min(y(result.score.low), frame.bottom)
+            boxes.append(Box(px - 1.5, high, px + 1.5, low, 0.5))
+            parts.append(_line("whisker", (px, high), (px, low)))
         places.append((px, py, result))
     labels = Labels(frame, boxes)
     advised = record.advice.method
@@ -161,26 +168,15 @@ def trade_plot(
 
 
 def _priced(
-    at: int,
-    result: MethodResult,
-    cost: float,
-    kind: str,
-    place: tuple[float, float],
-    y: Scale,
-    clipped: bool,
-    advised: str,
+    result: MethodResult, cost: float, kind: str, place: tuple[float, float], clipped: bool, advised: str
 ) -> Markup:
-    px, py = place
-    shape, style = ("wedge", shape_of(result.group)[1]) if clipped else shape_of(result.group)
+    """A method's mark; one below the axis is a wedge that points there."""
+    shape, style = shape_of(result.group)
     shown = span(cost) if kind == "time" else size(cost)
     tip = tooltip(f"{score_tip(result.name, *_triple(result.score))} · {shown}")
-    parts = []
-    if not clipped:
-        parts.append(_line("whisker", (px, y(result.score.high)), (px, min(y(result.score.low), y.start))))
-    if result.name == advised:
-        parts.append(marker("circle", px, py, 10, "ring"))
-    parts.append(marker(shape, px, py, 5.2, style))
-    return Markup('<g data-source="results[{}]">{}{}</g>').format(result.name, tip, Markup("").join(parts))
+    ring = marker("circle", *place, 10, "ring") if result.name == advised else Markup("")
+    mark = marker("wedge" if clipped else shape, *place, 5.2, style)
+    return Markup('<g data-source="results[{}]">{}{}{}</g>').format(result.name, tip, ring, mark)
 
 
 def _baseline_lines(record: StudyRecord, frame: Frame, y: Scale) -> list[Markup]:
@@ -225,16 +221,19 @@ def curve_plot(record: StudyRecord, language: str) -> Markup:
     ends: list[tuple[float, str, int]] = []
     for at, name in enumerate(names):
         points = sorted((p for p in record.curve if p.name == name), key=lambda p: p.rows)
-        parts.append(_curve(at, points, x, y, frame))
+        parts.append(_curve(at, points, x, y, frame, 2.4 * (at - (len(names) - 1) / 2)))
         ends.append((min(y(points[-1].score.value), frame.bottom), name, at))
-    right = max(x(p.rows) for p in record.curve)
+    right = max(x(p.rows) for p in record.curve) + 1.2 * len(names)
     parts += _end_labels(ends, right, frame)
     return figure(frame, t("plot_curves"), language, parts)
 
 
-def _curve(at: int, points: Sequence[CurvePoint], x: Scale, y: Scale, frame: Frame) -> Markup:
+def _curve(
+    at: int, points: Sequence[CurvePoint], x: Scale, y: Scale, frame: Frame, aside: float
+) -> Markup:
+    """One method's line; it stands `aside` by a few pixels so that whiskers do not hide one another."""
     shape = _SHAPES[at % len(_SHAPES)]
-    places = [(x(p.rows), min(y(p.score.value), frame.bottom)) for p in points]
+    places = [(x(p.rows) + aside, min(y(p.score.value), frame.bottom)) for p in points]
     parts = [_line(f"series s{at % 7} d{at // 7 % 3}", *places)]
     for point, (px, py) in zip(points, places, strict=True):
         tip = tooltip(f"{score_tip(point.name, *_triple(point.score))} · {point.rows:,}")
@@ -336,19 +335,29 @@ def plan_plot(runs: Sequence[PlannedRun], kind: str, label: Text, language: str)
     x = nice_scale(every, frame.left, frame.right, kind, most=4)
     y = Scale(x.low, x.high, frame.bottom, frame.top, x.log, x.ticks)
     parts = [frame.axes(x, y, t("predicted_axis"), t("measured_axis"))]
-    for factor, style in ((1.0, "axis"), (1 / (1 - _CLOSE), "band"), (1 / (1 + _CLOSE), "band")):
+    for factor, style in ((1.0, "axis"), (1 / (1 - _CLOSE), "ray"), (1 / (1 + _CLOSE), "ray")):
         parts.append(_line(style, *_ray(factor, x, y)))
-    for run, predicted, measured in points:
-        close = within(run, kind)
-        shown = span if kind == "time" else size
-        tip = (
-            tooltip(f"{run.name} · {run.run}: {shown(predicted)} → {shown(measured)}")
-            if len(points) < 300
-            else ""
-        )
-        shape, style = ("circle", "g1 soft") if close else ("diamond", "g2 soft")
-        parts.append(marker(shape, x(predicted), y(measured), 3.6, style, tip))
-    return figure(frame, label, language, parts)
+    if len(points) > _MANY:
+        for close, style in ((True, "dots"), (False, "dots far")):
+            some = [(x(p), y(m)) for run, p, m in points if within(run, kind) is close]
+            parts.append(Markup('<path class="{}" d="{}"/>').format(style, _dots(some)))
+    else:
+        parts += [_planned_mark(run, p, m, x(p), y(m), kind) for run, p, m in points]
+    return figure(frame, label, language, parts, "mid")
+
+
+def _planned_mark(
+    run: PlannedRun, predicted: float, measured: float, px: float, py: float, kind: str
+) -> Markup:
+    shown = span if kind == "time" else size
+    tip = tooltip(f"{run.name} · {run.run}: {shown(predicted)} → {shown(measured)}")
+    shape, style = ("circle", "g1 soft") if within(run, kind) else ("diamond", "g2 soft")
+    return marker(shape, px, py, 3.6, style, tip)
+
+
+def _dots(places: Sequence[tuple[float, float]]) -> str:
+    """A path that draws a dot at each place, few bytes each: for hundreds of runs."""
+    return "".join(f"M{number(x)} {number(y)}h0" for x, y in places)
 
 
 def _ray(factor: float, x: Scale, y: Scale) -> tuple[tuple[float, float], tuple[float, float]]:
@@ -359,8 +368,12 @@ def _ray(factor: float, x: Scale, y: Scale) -> tuple[tuple[float, float], tuple[
 
 
 def difference_scale(differences: Sequence[Interval], start: float, end: float) -> Scale:
-    """A scale of differences that holds zero."""
-    values = [0.0, *(v for d in differences for v in (d.low, d.high))]
-    low, high = min(values), max(values)
+    """A scale of differences that holds zero; what is very much larger than the middle one lies outside."""
+    sizes = sorted(abs(d.value) for d in differences) or [0.01]
+    widest = max((d.high - d.low for d in differences), default=0.01)
+    limit = max(3 * sizes[len(sizes) // 2], 1.5 * widest)
+    shown = [d for d in differences if abs(d.value) <= limit]
+    low = min(0.0, *(d.low for d in shown)) if shown else 0.0
+    high = max(0.0, *(d.high for d in shown)) if shown else 0.0
     margin = 0.05 * (high - low) or 0.01
     return Scale(low - margin, high + margin, start, end)

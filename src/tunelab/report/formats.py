@@ -39,7 +39,7 @@ def percent(share: float) -> str:
     """A share in percent, two significant digits below ten.
 
     >>> percent(0.37), percent(0.0098), percent(0.00004), percent(1), percent(12.5)
-    ('37 %', '0.98 %', '0.0040 %', '100 %', '1,250 %')
+    ('37 %', '0.98 %', '0.004 %', '100 %', '1,250 %')
     """
     value = 100 * share
     if value == 0:
@@ -47,7 +47,8 @@ def percent(share: float) -> str:
     if abs(value) >= 9.95:
         return _minus(f"{value:,.0f}") + " %"
     decimals = min(6, max(0, 1 - math.floor(math.log10(abs(value)))))
-    return _minus(f"{value:.{decimals}f}") + " %"
+    digits = f"{value:.{decimals}f}"
+    return _minus(digits.rstrip("0").rstrip(".") if "." in digits else digits) + " %"
 
 
 def count(number: float) -> str:
@@ -59,13 +60,13 @@ def count(number: float) -> str:
     return _minus(f"{number:,.0f}")
 
 
-def plain(number: float) -> str:
-    """A number of no particular kind, four significant digits at most.
+def plain(number: float, digits: int = 4) -> str:
+    """A number of no particular kind, so many significant digits at most.
 
-    >>> plain(0.123456), plain(3), plain(12.5)
-    ('0.1235', '3', '12.5')
+    >>> plain(0.123456), plain(3), plain(0.0929, 2)
+    ('0.1235', '3', '0.093')
     """
-    return _minus(f"{number:.4g}")
+    return _minus(f"{number:.{digits}g}")
 
 
 def quantity(number: float) -> str:

@@ -36,13 +36,13 @@ WARNINGS = {
         "检验效能偏低：即使差异大到有实际意义，也可能检测不出来。",
     ),
     "failures": (
-        "{runs} runs failed and count for nothing ({names}); the reasons are under Settings.",
+        "Failed runs, which count for nothing: {runs} ({names}). The reasons are under Settings.",
         "有 {runs} 次训练失败，未计入结果（{names}）；原因见“设置”。",
     ),
     "raced": (
-        "A race stopped {names} early, so they are not in the table; the chance that one of them belonged to "
-        "the best group is at most {risk}.",
-        "赛跑提前淘汰了 {names}，它们不在结果表中；其中有方法本属于最优组的概率不超过 {risk}。",
+        "A race stopped {names} early: not in the table. The chance that a method of the best group was stopped "
+        "is at most {risk}.",
+        "赛跑机制提前淘汰了 {names}（不在结果表中）；误淘汰最优组方法的概率不超过 {risk}。",
     ),
     "baseline": (
         "The baseline {baseline} is not beaten for sure: fine-tuning may not be worth it on these data.",
@@ -129,7 +129,7 @@ _HEAD = {
     ),
     "one_method": ("{n} method", "{n} 种方法"),
     "methods": ("{n} methods", "{n} 种方法"),
-    "made": ("made {when} UTC", "生成于 {when} UTC"),
+    "made": ("Made {when} UTC", "生成于 {when} UTC"),
     "verdict": ("Verdict", "结论"),
     "advised": ("Advised", "建议采用"),
     "warnings": ("Read with care", "解读时请注意"),
@@ -214,8 +214,8 @@ _TRADE = {
         "越靠上效果越好，越靠左成本越低。虚线为帕累托前沿：其上的方法不存在得分更高且成本更低的替代；"
         "竖线表示每个得分的置信区间。",
     ),
-    "trade_time": ("Against training time", "与训练时间"),
-    "trade_memory": ("Against peak memory", "与峰值内存"),
+    "trade_time": ("Score against training time", "得分与训练时间"),
+    "trade_memory": ("Score against peak memory", "得分与峰值内存"),
     "axis_time": ("training time of one run", "单次训练时间"),
     "axis_memory": ("peak memory of one run", "单次训练峰值内存"),
     "log_axis": ("{axis} (log scale)", "{axis}（对数坐标）"),

@@ -41,9 +41,15 @@ def confusion_plot(result: MethodResult, labels: Sequence[str], language: str) -
     """[true][predicted] as a heat map, shaded by the share of the true class."""
     frame, cell = _frame(labels)
     draw = _shades if is_large(len(labels)) else _numbers
-    axes = Markup('<use href="#class-axes"/>')
     label = t("plot_confusion", method=result.name)
-    parts = [axes, draw(result.confusion, labels, frame, cell)]
+    side = cell * len(labels)
+    middle = frame.top + side / 2
+    parts = [
+        Markup('<use href="#class-axes"/>'),
+        draw(result.confusion, labels, frame, cell),
+        svg_text(frame.left + side / 2, frame.height - 6, t("predicted"), "name mid"),
+        svg_text(11, middle, t("true"), "name mid", f"rotate(-90 11 {number(middle)})"),
+    ]
     return figure(frame, label, language, parts, "matrix large" if is_large(len(labels)) else "matrix")
 
 
@@ -64,20 +70,18 @@ def axis_labels(labels: Sequence[str]) -> Markup:
     outline = Markup('<path class="axis" d="M{0} {1}h{2}v{2}h-{2}z"/>').format(
         number(frame.left), number(frame.top), number(cell * len(labels))
     )
-    across = svg_text(frame.left + cell * len(labels) / 2, frame.height - 8, t("predicted"), "name mid")
-    middle = frame.top + cell * len(labels) / 2
-    down = svg_text(11, middle, t("true"), "name mid", f"rotate(-90 11 {number(middle)})")
-    return Markup('<g id="class-axes">{}{}{}{}</g>').format(Markup("").join(parts), outline, across, down)
+    return Markup('<g id="class-axes">{}{}</g>').format(Markup("").join(parts), outline)
 
 
 def _frame(labels: Sequence[str]) -> tuple[Frame, float]:
     """The picture, and the side of a cell, pixels."""
     n = len(labels)
     cell = max(9.0, 520 / n) if is_large(n) else min(64.0, max(38.0, 260 / n))
-    room = 132.0 if is_large(n) else 108.0
+    room = 150.0 if is_large(n) else 128.0
     side = room + n * cell
+    # above the matrix stand the turned names, below it the name of the axis
     right = 70.0 if is_large(n) else 62.0
-    return Frame(side + right, side - 24 + 24, left=room, top=room - 24), cell
+    return Frame(side + right, n * cell + (136 if is_large(n) else 120), left=room, top=108 if is_large(n) else 92), cell
 
 
 def _numbers(table: Table, labels: Sequence[str], frame: Frame, cell: float) -> Markup:
@@ -139,7 +143,7 @@ def reliability_plot(result: MethodResult, language: str) -> Markup:
     parts = [frame.axes(x, y, None, t("share_right"))]
     parts.append(svg_text((frame.left + frame.right) / 2, frame.bottom + 70, t("confidence"), "name mid"))
     parts.append(
-        Markup('<path class="band" d="M{} {}L{} {}"/>').format(*map(number, (x(0), y(0), x(1), y(1))))
+        Markup('<path class="ray" d="M{} {}L{} {}"/>').format(*map(number, (x(0), y(0), x(1), y(1))))
     )
     bins = sorted(result.calibration, key=lambda b: b.confidence)
     if bins:
@@ -147,7 +151,7 @@ def reliability_plot(result: MethodResult, language: str) -> Markup:
         parts.append(Markup('<path class="joined" d="M{}"/>').format(path))
     most = max((b.rows for b in bins), default=1)
     parts += [_bin(b, most, x, y, frame) for b in bins]
-    return figure(frame, t("plot_calibration", method=result.name), language, parts)
+    return figure(frame, t("plot_calibration", method=result.name), language, parts, "mid")
 
 
 def _bin(b: CalibrationBin, most: float, x: Scale, y: Scale, frame: Frame) -> Markup:

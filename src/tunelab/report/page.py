@@ -14,12 +14,12 @@ from tunelab.files import output_errors, write_atomically
 from tunelab.records import MethodResult, Pair, PlannedRun, StudyRecord
 from tunelab.report import charts, formats, matrices, plots
 from tunelab.report.locales import language_names
-from tunelab.report.texts import Sourced, Text, joined, t
+from tunelab.report.texts import Sourced, Text, in_percent, joined, t
 from tunelab.report.wording import advice_texts, check_language, pair_of, result_of, score_name, warning_texts
 
 __all__ = ["render", "write_report"]
 
-_TEXT_CHARACTERS = 500  # of a row's text that are shown
+_TEXT_CHARACTERS = 360  # of a row's text that are shown
 _PLANNED_RUNS = 150  # runs of the plan that are listed
 _NOT_SHARES = ("loss", "mcc", "perplexity")  # scores shown as they are, not in points
 
@@ -57,6 +57,7 @@ def _environment() -> Environment:
         "t": t,
         "joined": joined,
         "src": Sourced,
+        "in_percent": in_percent,
         "f": formats,
         "charts": charts,
         "matrices": matrices,
@@ -81,14 +82,17 @@ def _context(record: StudyRecord, language: str) -> dict[str, Any]:
         "advised": result_of(record, advice.method),
         "best": methods[0],
         "advice": (first, second),
-        "warnings": warning_texts(record),
+        # the verdict itself begins with a baseline that is not beaten
+        "warnings": [w for w in warning_texts(record) if w.templates != t("warning_baseline").templates],
         "groups": _groups(methods),
         "forgetting_notes": _forgetting_notes(methods),
         "deciding": score_name(record.deciding),
-        "whisker_scale": charts.score_scale(record, 8, 142),
+        "whisker_scale": charts.score_scale(record, 8, 114),
         "leader_pairs": _leader_pairs(record, methods),
+        "baseline_scale": charts.difference_scale([gap.difference for gap in record.baselines], 8, 180),
         "pair_at": lambda a, b: pair_of(record, a, b),
         "trade": _trade(record, language),
+        "extremes": _extremes,
         "shown_score": _shown_score,
         "f1_of": _f1_of,
         "other": next((r.name for r in methods if r.name != advice.method), None),
@@ -135,8 +139,7 @@ def _leader_pairs(
         pair = pair_of(record, methods[0].name, result.name)
         if pair is not None:
             found.append((result.name, *pair))
-    every = [d for _, _, d, _ in found] + [gap.difference for gap in record.baselines]
-    return found, charts.difference_scale(every, 8, 172)
+    return found, charts.difference_scale([d for _, _, d, _ in found], 8, 180)
 
 
 def _trade(record: StudyRecord, language: str) -> list[tuple[Text, Markup, str]]:
@@ -171,6 +174,14 @@ def _trade(record: StudyRecord, language: str) -> list[tuple[Text, Markup, str]]
 
 def _shown_score(name: str, value: float) -> str:
     return f"{value:.3f}".replace("-", "−") if name in _NOT_SHARES else formats.points(value)
+
+
+def _extremes(rates: tuple[float, ...]) -> list[tuple[float, int]]:
+    """The lowest and the highest learning rate of the folds with their places; one where all are the same."""
+    if not rates:
+        return []
+    ends = dict.fromkeys((min(rates), max(rates)))
+    return [(rate, rates.index(rate)) for rate in ends]
 
 
 def _f1_of(result: MethodResult, labels: tuple[str, ...], most: int = 20) -> list[tuple[str, float]]:

@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 
 from tunelab.report.locales import LANGUAGES, TEXTS
 
-__all__ = ["Sourced", "Text", "joined", "t"]
+__all__ = ["Sourced", "Text", "attributes", "in_percent", "joined", "t", "text_or_escaped"]
 
 _TAGS = {"en": "en", "zh": "zh-CN"}  # BCP 47
 
@@ -84,6 +84,11 @@ def joined(names: Sequence[Any], most: int = 4) -> Text:
     else:
         english = chinese = "".join(keys)
     return Text((english, chinese), values)
+
+
+def in_percent(text: str, source: str) -> Text:
+    """A share as `formats.percent` writes it; Chinese puts no space before the sign."""
+    return Text(("{en}", "{zh}"), {"en": Sourced(text, source), "zh": Sourced(text.replace(" %", "%"), source)})
 
 
 def attributes(label: Text, language: str) -> Markup:

@@ -6,7 +6,7 @@ from tunelab.errors import ConfigError, did_you_mean
 from tunelab.records import BaselineGap, Interval, MethodResult, Pair, StudyRecord
 from tunelab.report.formats import count, p_value, percent, points
 from tunelab.report.locales import LANGUAGES, SCORES, WARNINGS
-from tunelab.report.texts import Sourced, Text, joined, t
+from tunelab.report.texts import Sourced, Text, in_percent, joined, t
 
 __all__ = [
     "advice_text",
@@ -133,7 +133,7 @@ def _take(record: StudyRecord) -> Text:
         method=method,
         best=advice.best,
         items=items,
-        cost=Sourced(percent(advice.cost_share), "advice.cost_share"),
+        cost=in_percent(percent(advice.cost_share), "advice.cost_share"),
         **_interval(difference, f"pairs[{at}].difference"),
     )
 
@@ -189,7 +189,7 @@ def _warning(record: StudyRecord, code: str) -> Text:
     if code == "raced":
         race = record.race
         values["names"] = joined(list(dict.fromkeys(stop.name for stop in race.stops)) if race else [])
-        values["risk"] = Sourced(percent(race.risk), "race.risk") if race else "?"
+        values["risk"] = in_percent(percent(race.risk), "race.risk") if race else "?"
     return t(f"warning_{code}", **values)
 
 

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from tunelab import methods, tasks
-from tunelab.config import ModelConfig
-from tunelab.errors import BundleError, ModelError
+from tunelab.config import ModelConfig, build
+from tunelab.errors import BundleError, ConfigError, ModelError
 from tunelab.files import file_digest, folder_atomically, output_errors, write_json
 from tunelab.methods.base import Method, Tuned
 from tunelab.models import Located, fingerprint, load_model, load_tokenizer, locate
@@ -32,6 +32,18 @@ __all__ = ["Opened", "add_base", "bundle_bytes", "open_bundle", "read_manifest",
 
 FORMAT = 1
 _BASE_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
+
+
+#: What a manifest must have, and of which type.
+_FIELDS = {
+    "method": str,
+    "settings": dict,
+    "task": dict,
+    "model": dict,
+    "weights": str,
+    "base": dict,
+    "sha256": dict,
+}
 
 
 @dataclass(frozen=True)
@@ -127,10 +139,18 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise BundleError(f"{path} is damaged: {error}") from None
+    if not isinstance(manifest, dict):
+        raise BundleError(f"{path} is damaged: it holds no names and values")
     if manifest.get("format") != FORMAT:
         raise BundleError(
             f"{path} has format {manifest.get('format')!r}, this version reads {FORMAT}; update tunelab"
         )
+    for field, kind in _FIELDS.items():
+        if not isinstance(manifest.get(field), kind):
+            state = f"is {manifest[field]!r}" if field in manifest else "is missing"
+            raise BundleError(
+                f"{path} is damaged: {field!r} {state}; copy the bundle again or train it again"
+            )
     return manifest
 
 
@@ -150,11 +170,16 @@ def open_bundle(folder: Path, device: str = "cpu", trust_remote_code: bool = Fal
         if not path.is_file() or file_digest(path) != expected:
             state = "is damaged (its checksum differs)" if path.is_file() else "is missing"
             raise BundleError(f"{path} {state}; copy the bundle again or train it again")
-    method = methods.find(manifest["method"]).make(manifest["settings"])
-    task = tasks.find(manifest["task"]["task"]).from_dict(manifest["task"])
-    config = ModelConfig(**{**manifest["model"], "trust_remote_code": trust_remote_code})
+    try:
+        method = methods.find(manifest["method"]).make(manifest["settings"])
+        task = tasks.find(manifest["task"]["task"]).from_dict(manifest["task"])
+        config = build(ModelConfig, {**manifest["model"], "trust_remote_code": trust_remote_code})
+        base = {name: str(manifest["base"][name]) for name in ("name", "folder", "fingerprint")}
+    except (KeyError, TypeError, ValueError, ConfigError) as error:
+        what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise BundleError(f"{folder / 'tunelab.json'} is damaged: {what}") from None
     whole = manifest["weights"] == "transformers"
-    source = Located(str(folder), folder) if whole else _base(folder, manifest, config)
+    source = Located(str(folder), folder) if whole else _base(folder, base, config)
     tokenizer, _ = load_tokenizer(Located(str(folder), folder), config)
     model = load_model(source, config, task.model_class, task.model_options(), tokenizer.pad_token_id, device)
     with warnings.catch_warnings():
@@ -166,8 +191,7 @@ def open_bundle(folder: Path, device: str = "cpu", trust_remote_code: bool = Fal
     return Opened(folder, manifest, task, method, tuned, tokenizer, config.max_length)
 
 
-def _base(folder: Path, manifest: Mapping[str, Any], config: ModelConfig) -> Located:
-    base = manifest["base"]
+def _base(folder: Path, base: Mapping[str, str], config: ModelConfig) -> Located:
     places = [folder / "base", Path(base["folder"])]
     found = next((Located(base["name"], p) for p in places if (p / "config.json").is_file()), None)
     if found is None:
