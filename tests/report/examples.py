@@ -175,7 +175,6 @@ def banking_record() -> StudyRecord:
     base = example_record()
     results = []
     for result in base.results:
-        made = _result if not result.baseline else None
         table = _confusion(rng, labels, result.score.value)
         scores = {k: v for k, v in result.scores.items() if not k.startswith("f1(")}
         scores |= {f"f1({label})": float(rng.uniform(0.4, 1)) for label in labels}
@@ -185,7 +184,11 @@ def banking_record() -> StudyRecord:
             for n in range(2)
             for trial in result.trials
         )
-        rates = tuple(result.learning_rates[0] * (1 + (fold == 3)) for fold in range(5)) if made else ()
+        rates = (
+            tuple(result.learning_rates[0] * (1 + (fold == 3)) for fold in range(5))
+            if result.learning_rates
+            else ()
+        )
         results.append(
             result.model_copy(
                 update={"confusion": table, "scores": scores, "trials": trials, "learning_rates": rates}

@@ -228,9 +228,7 @@ def curve_plot(record: StudyRecord, language: str) -> Markup:
     return figure(frame, t("plot_curves"), language, parts)
 
 
-def _curve(
-    at: int, points: Sequence[CurvePoint], x: Scale, y: Scale, frame: Frame, aside: float
-) -> Markup:
+def _curve(at: int, points: Sequence[CurvePoint], x: Scale, y: Scale, frame: Frame, aside: float) -> Markup:
     """One method's line; it stands `aside` by a few pixels so that whiskers do not hide one another."""
     shape = _SHAPES[at % len(_SHAPES)]
     places = [(x(p.rows) + aside, min(y(p.score.value), frame.bottom)) for p in points]
@@ -371,7 +369,7 @@ def difference_scale(differences: Sequence[Interval], start: float, end: float) 
     """A scale of differences that holds zero; what is very much larger than the middle one lies outside."""
     sizes = sorted(abs(d.value) for d in differences) or [0.01]
     widest = max((d.high - d.low for d in differences), default=0.01)
-    limit = max(3 * sizes[len(sizes) // 2], 1.5 * widest)
+    limit = max(3 * sizes[len(sizes) // 2], 1.5 * widest) if len(sizes) > 3 else sizes[-1]
     shown = [d for d in differences if abs(d.value) <= limit]
     low = min(0.0, *(d.low for d in shown)) if shown else 0.0
     high = max(0.0, *(d.high for d in shown)) if shown else 0.0

@@ -2,7 +2,19 @@
 
 import math
 
-__all__ = ["count", "p_value", "percent", "plain", "points", "quantity", "rate", "signed", "size", "span"]
+__all__ = [
+    "count",
+    "p_relation",
+    "p_value",
+    "percent",
+    "plain",
+    "points",
+    "quantity",
+    "rate",
+    "signed",
+    "size",
+    "span",
+]
 
 
 def _minus(text: str) -> str:
@@ -138,3 +150,13 @@ def p_value(p: float) -> str:
     if p < 0.001:
         return "< 0.001"
     return f"{p:.2g}" if p < 0.0995 else f"{p:.2f}".rstrip("0").rstrip(".")
+
+
+def p_relation(p: float) -> str:
+    """A p-value as a statement.
+
+    >>> p_relation(0.0312), p_relation(0.00004)
+    ('p = 0.031', 'p < 0.001')
+    """
+    text = p_value(p)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"

@@ -58,16 +58,16 @@ _VERDICT = {
     ),
     "sure_two": (
         "Take {method}. On these {items} test rows it is better than {runner_up}: {difference} points of "
-        "{deciding} (95 % interval {low} to {high}, p = {p}).",
+        "{deciding} (95 % interval {low} to {high}, {p}).",
         "建议采用 {method}。在这 {items} 条测试数据上，它的{deciding}显著高于 {runner_up}：高 {difference} "
-        "个百分点（95% 置信区间 {low} 至 {high}，p = {p}）。",
+        "个百分点（95% 置信区间 {low} 至 {high}，{p}）。",
     ),
     "sure_many": (
         "Take {method}. On these {items} test rows it is better than each of the other {others} methods: "
         "{difference} points of {deciding} above the next, {runner_up} (95 % interval {low} to {high}, "
-        "p = {p} after Holm).",
+        "{p} after Holm).",
         "建议采用 {method}。在这 {items} 条测试数据上，它显著优于其余全部 {others} 种方法：{deciding}比第二名 "
-        "{runner_up} 高 {difference} 个百分点（95% 置信区间 {low} 至 {high}，Holm 校正后 p = {p}）。",
+        "{runner_up} 高 {difference} 个百分点（95% 置信区间 {low} 至 {high}，Holm 校正后 {p}）。",
     ),
     "tied_cheaper": (
         "Take {method}. On these {items} test rows it cannot be told apart from the best, {best} (difference "
@@ -99,9 +99,9 @@ _VERDICT = {
         "如果测得的差异属实，大约再增加 {more} 条测试数据即可区分前两名 {best} 与 {runner_up}。",
     ),
     "more_rows_never": (
-        "No number of further test rows would separate the first two, {best} and {runner_up}: between them "
-        "there is no difference that stands out from the noise of the seeds.",
-        "再增加测试数据也无法区分前两名 {best} 与 {runner_up}：两者的差异小到被随机种子的波动淹没。",
+        "No number of further test rows would separate the first two, {best} and {runner_up}: there is no "
+        "difference between them, or it is lost in the noise of the seeds.",
+        "再增加测试数据也无法区分前两名 {best} 与 {runner_up}：两者没有差异，或差异被随机种子的波动淹没。",
     ),
     "more_rows_done": (
         "The first two, {best} and {runner_up}, are separated already; that needs no further test rows.",
@@ -117,16 +117,18 @@ _HEAD = {
     "kind": ("Comparison of fine-tuning methods", "微调方法对比报告"),
     "summary_split": (
         "{methods} on {model}, {all} rows: {train} to train, {valid} to validate, {test} to test; "
-        "{labels} classes, {seeds} seeds, {spent} of work in all.",
+        "{labels} classes, {seeds}, {spent} of work in all.",
         "{model} 上的 {methods}；共 {all} 条数据：训练 {train} 条、验证 {valid} 条、测试 {test} 条；{labels} 个类别，"
-        "{seeds} 个随机种子，总计算时间 {spent}。",
+        "{seeds}，总计算时间 {spent}。",
     ),
     "summary_folds": (
-        "{methods} on {model}, {all} rows in {folds} folds, {items} of them judged; {labels} classes, {seeds} "
-        "seeds, {spent} of work in all.",
+        "{methods} on {model}, {all} rows in {folds} folds, {items} of them judged; {labels} classes, {seeds}, "
+        "{spent} of work in all.",
         "{model} 上的 {methods}；共 {all} 条数据，{folds} 折交叉验证，其中 {items} 条参与评测；{labels} 个类别，"
-        "{seeds} 个随机种子，总计算时间 {spent}。",
+        "{seeds}，总计算时间 {spent}。",
     ),
+    "one_seed_of": ("{n} seed", "{n} 个随机种子"),
+    "seeds_of": ("{n} seeds", "{n} 个随机种子"),
     "one_method": ("{n} method", "{n} 种方法"),
     "methods": ("{n} methods", "{n} 种方法"),
     "made": ("Made {when} UTC", "生成于 {when} UTC"),
@@ -136,7 +138,6 @@ _HEAD = {
     "contents": ("Contents", "目录"),
     "language": ("Language", "语言"),
     "fact_score": ("{deciding}, {method}", "{method} 的{deciding}"),
-    "fact_group": ("in the best group", "最优组方法数"),
     "fact_train": ("one training run", "单次训练时间"),
     "fact_memory": ("peak memory", "峰值内存"),
     "fact_size": ("size on disk", "磁盘占用"),
@@ -238,7 +239,6 @@ _PAIRS = {
     "versus": ("{leader} minus …", "{leader} 减去…"),
     "difference": ("Difference, points", "差异（百分点）"),
     "interval": ("95 % interval", "95% 置信区间"),
-    "p": ("p", "p"),
     "p_holm": ("p (Holm)", "p（Holm）"),
     "outcome": ("Verdict", "判断"),
     "different": ("different", "有显著差异"),
@@ -255,10 +255,6 @@ _PAIRS = {
         "行减列，单位为百分点。≠ 表示 Holm 校正后有显著差异；≈ 表示无显著差异。",
     ),
     "pairs_none": ("There is one method: no pairs.", "只有一种方法，没有可比较的方法对。"),
-    "plot_difference": (
-        "{first} minus {second}: {difference} points, 95 % interval {low} to {high}",
-        "{first} 减 {second}：{difference} 个百分点，95% 置信区间 {low} 至 {high}",
-    ),
 }
 
 _CURVES = {
@@ -323,7 +319,6 @@ _TUNING = {
     "trial_chosen": ("chosen", "选中"),
     "axis_rate": ("learning rate (log scale)", "学习率（对数坐标）"),
     "plot_trials": ("Trials of {method}", "{method} 的调参试验"),
-    "plot_no_trials": ("{method}: no trials", "{method}：没有试验"),
     "below": ("▼ below the plot", "▼ 低于图的范围"),
 }
 
@@ -366,10 +361,7 @@ _ROWS = {
         "{advised} 判错而 {other} 判对的测试样本。值得逐条查看：标注错误往往会出现在这里。",
     ),
     "rows_none": ("There are none to show.", "没有可展示的样本。"),
-    "text": ("Text", "文本"),
     "label": ("Label", "标签"),
-    "predictions": ("Predictions", "预测"),
-    "where": ("Where", "位置"),
     "row_n": ("row {n}", "第 {n} 行"),
     "further": ("{n} more", "其余 {n} 条"),
     "cut": ("cut; the whole is in the file", "已截断，全文见原文件"),
@@ -430,8 +422,6 @@ _SETTINGS = {
     "machine": ("Machine", "机器"),
     "versions": ("Versions", "版本"),
     "digests": ("Digests (SHA-256)", "摘要（SHA-256）"),
-    "effort": ("Effort", "投入档位"),
-    "default": ("default", "默认"),
 }
 
 TEXTS: dict[str, tuple[str, str]] = {

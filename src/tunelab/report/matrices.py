@@ -9,7 +9,7 @@ from tunelab.report.formats import count, percent
 from tunelab.report.plots import Frame, Scale, cut, figure, number, svg_text, tooltip
 from tunelab.report.texts import t
 
-__all__ = ["axis_labels", "confusion_plot", "confusions", "is_large", "rows_text", "reliability_plot"]
+__all__ = ["axis_labels", "confusion_plot", "confusions", "is_large", "reliability_plot", "rows_text"]
 
 _LARGE = 12  # classes: more have no numbers in their cells
 _LEVELS = 6  # shades
@@ -81,7 +81,9 @@ def _frame(labels: Sequence[str]) -> tuple[Frame, float]:
     side = room + n * cell
     # above the matrix stand the turned names, below it the name of the axis
     right = 70.0 if is_large(n) else 62.0
-    return Frame(side + right, n * cell + (136 if is_large(n) else 120), left=room, top=108 if is_large(n) else 92), cell
+    return Frame(
+        side + right, n * cell + (136 if is_large(n) else 120), left=room, top=108 if is_large(n) else 92
+    ), cell
 
 
 def _numbers(table: Table, labels: Sequence[str], frame: Frame, cell: float) -> Markup:

@@ -158,7 +158,7 @@ def _log_ticks(low: float, high: float, kind: str, most: int) -> list[float]:
     for grid in grids:
         ticks = [v for v in grid if low <= v <= high]
         if len(ticks) <= most:
-            return ticks
+            return ticks or [math.sqrt(low * high)]
     every = math.ceil(len(ticks) / most)
     return ticks[::every]
 
@@ -179,8 +179,9 @@ _FORMATS: dict[str, Format] = {
 def score_domain(intervals: Sequence[tuple[float, float, float]]) -> tuple[float, float]:
     """(low, high) of a score axis that keeps the good methods apart.
 
-    A method far below the others would squeeze all the rest into a line: the axis ends four times as far below
-    the best as the middle one is, and what lies lower is drawn at the edge with an arrow.
+    A method far below the others would squeeze all the rest into a line: the axis ends four times as far
+    below the best as the middle one is, and what lies lower is drawn at the edge with an arrow. Of three or
+    fewer methods all are inside.
 
     >>> low, high = score_domain([(.93, .92, .94), (.92, .91, .93), (.91, .9, .92), (.2, .18, .22)])
     >>> round(low, 3), high
@@ -189,7 +190,7 @@ def score_domain(intervals: Sequence[tuple[float, float, float]]) -> tuple[float
     values = sorted((value for value, _, _ in intervals), reverse=True)
     best, middle = values[0], values[(len(values) - 1) // 2]
     half = max(high - low for _, low, high in intervals) / 2
-    limit = best - max(4 * (best - middle), 3 * half)
+    limit = best - max(4 * (best - middle), 3 * half) if len(values) > 3 else values[-1]
     shown = [interval for interval in intervals if interval[0] >= limit]
     low = min(low for _, low, _ in shown)
     high = max(high for _, _, high in shown)

@@ -88,7 +88,9 @@ def joined(names: Sequence[Any], most: int = 4) -> Text:
 
 def in_percent(text: str, source: str) -> Text:
     """A share as `formats.percent` writes it; Chinese puts no space before the sign."""
-    return Text(("{en}", "{zh}"), {"en": Sourced(text, source), "zh": Sourced(text.replace(" %", "%"), source)})
+    return Text(
+        ("{en}", "{zh}"), {"en": Sourced(text, source), "zh": Sourced(text.replace(" %", "%"), source)}
+    )
 
 
 def attributes(label: Text, language: str) -> Markup:

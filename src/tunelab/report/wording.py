@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from tunelab.errors import ConfigError, did_you_mean
 from tunelab.records import BaselineGap, Interval, MethodResult, Pair, StudyRecord
-from tunelab.report.formats import count, p_value, percent, points
+from tunelab.report.formats import count, p_relation, percent, points
 from tunelab.report.locales import LANGUAGES, SCORES, WARNINGS
 from tunelab.report.texts import Sourced, Text, in_percent, joined, t
 
@@ -120,7 +120,7 @@ def _take(record: StudyRecord) -> Text:
             deciding=deciding,
             others=others,
             runner_up=advice.runner_up,
-            p=Sourced(p_value(pair.p_holm), f"pairs[{at}].p_holm"),
+            p=Sourced(p_relation(pair.p_holm), f"pairs[{at}].p_holm"),
             **_interval(difference, f"pairs[{at}].difference"),
         )
     if advice.method == advice.best:

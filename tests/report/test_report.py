@@ -1,0 +1,303 @@
+"""The report against the record it shows: every number, both languages, nothing from outside, nothing run."""
+
+import json
+import re
+import string
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from report.examples import (
+    METHODS,
+    NASTY,
+    banking_record,
+    example_record,
+    small_record,
+    sure_record,
+    unbeaten_record,
+)
+
+from tunelab.errors import ConfigError
+from tunelab.records import StudyRecord
+from tunelab.report import advice_text, language_names, render, warnings_text, write_report
+from tunelab.report.locales import TEXTS
+
+RECORDS = {
+    "rich": example_record,
+    "small": small_record,
+    "banking": banking_record,
+    "sure": sure_record,
+    "unbeaten": lambda: unbeaten_record(0.004, different=False),
+}
+VOID = {"meta", "link", "br", "input"}
+
+
+class Page(HTMLParser):
+    """Elements with their attributes, and the text of those that name a source; hidden languages too."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.sourced: list[tuple[str, str]] = []
+        self._open: list[tuple[str, str | None, list[str]]] = []
+        self.feed(html)
+        self.close()
+        assert not self._open, f"never closed: {self._open}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append((tag, dict(attrs).get("data-source"), []))
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        opened, source, texts = self._open.pop()
+        assert opened == tag, f"</{tag}> closes <{opened}>"
+        if source is not None:
+            self.sourced.append((source, "".join(texts)))
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+        for _, _, texts in self._open:
+            texts.append(data)
+
+
+@pytest.fixture(scope="module", params=list(RECORDS))
+def shown(request: pytest.FixtureRequest) -> tuple[StudyRecord, str, Page]:
+    record = RECORDS[request.param]()
+    html = render(record)
+    return record, html, Page(html)
+
+
+def field(record: StudyRecord, path: str) -> Any:
+    """What a `data-source` names: dots and [keys] through the record; results[name] by the row's name."""
+    at: Any = record
+    for name, key in re.findall(r"\.?([^.\[\]]+)|\[([^\]]*)\]", path):
+        if isinstance(at, dict):
+            rest = path[path.index(name or key) :]
+            at = at[rest] if rest in at else at[name or key]
+            if rest != (name or key) and not isinstance(at, (dict, list)):
+                return at
+        elif name:
+            at = getattr(at, name)
+        elif key.isdigit():
+            at = at[int(key)]
+        else:
+            at = next(row for row in at if row.name == key)
+    return at
+
+
+UNITS = {"ms": 1e-3, "s": 1, "min": 60, "h": 3600, "%": 0.01, "B": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+UNITS |= {f"{p}B": UNITS[p] for p in "kMGT"}
+
+
+def read_number(text: str) -> tuple[float, float]:
+    """(value, half of its last digit) of a number as a person would read it."""
+    text = text.replace("−", "-").replace(",", "").replace("%", " %").lstrip("+")
+    value, digit, sign = 0.0, 0.0, -1 if text.startswith("-") else 1
+    parts = re.findall(r"([\d.]+(?:e-?\d+)?)\s*([A-Za-z%]*)", text)
+    assert parts, text
+    for number, unit in parts:
+        factor = UNITS[unit] if unit else 1
+        mantissa, _, power = number.partition("e")
+        decimals = len(mantissa.partition(".")[2]) - int(power or 0)
+        value, digit = value + float(number) * factor, 10.0**-decimals * factor
+    return sign * value, digit / 2
+
+
+def test_every_number_is_its_field_of_the_record(shown: tuple[StudyRecord, str, Page]) -> None:
+    """Numbers are read back from the page and compared with the field that `data-source` names, to the last
+    digit shown; scores are points of 100."""
+    record, _, page = shown
+    checked = 0
+    for source, text in page.sourced:
+        value = field(record, source)
+        if isinstance(value, bool) or value is None or isinstance(value, (dict, list)):
+            assert json.loads(text) == value
+        elif isinstance(value, str):
+            assert text == (value if source != "created" else value[:16].replace("T", " "))
+        elif isinstance(value, tuple):
+            assert int(text.replace(",", "")) == len(value), source
+        elif isinstance(value, (int, float)):
+            if "<" in text:
+                assert value < float(text.partition("<")[2])
+            else:
+                read, half = read_number(text.partition("=")[2] or text)
+                points = re.search(r"score|difference|gain|behind|spread|\]\.valid$", source)
+                raw = re.search(r"\[(loss|mcc)\]$", source)
+                factor = 100 if points and not raw else 1
+                assert abs(read - factor * value) <= half * 1.001, (source, text, value)
+            checked += 1
+    assert checked > 30
+
+
+def test_the_table_has_every_field_of_every_method(shown: tuple[StudyRecord, str, Page]) -> None:
+    record, _, page = shown
+    known = {source for source, _ in page.sourced}
+    for result in record.results:
+        at = f"results[{result.name}]"
+        wanted = [f"{at}.score.{part}" for part in ("value", "low", "high")]
+        cost = result.cost.model_dump(exclude={"test_seconds"}, exclude_none=True)
+        wanted += [f"{at}.cost.{name}" for name, value in cost.items() if value]
+        wanted += [f"{at}.spread"] if result.spread is not None else []
+        wanted += [f"{at}.forgetting.value"] if result.forgetting else []
+        assert set(wanted) <= known
+    for i in range(len(record.pairs)):
+        assert f"pairs[{i}].difference.value" in known
+
+
+def test_user_text_stays_text() -> None:
+    html = render(example_record())
+    page = Page(html)
+    assert "<script>alert" not in html
+    assert "</script><script>" not in html
+    assert [tag for tag, _ in page.tags].count("script") == 1
+    assert sum(NASTY in text for text in page.texts) > 10
+    assert 'reviews "A&B" <b>评论</b>.csv' in page.texts
+    assert not [attrs for _, attrs in page.tags if any(name.startswith("on") for name in attrs)]
+    labels = [attrs["aria-label"] for tag, attrs in page.tags if tag == "svg" and "aria-label" in attrs]
+    assert len(labels) >= 2 + 15 + 2 * 15
+
+
+def test_names_with_quotes_and_brackets_survive() -> None:
+    """A method's name goes into attributes, ids, links and SVG."""
+    name = """lora.targets="a'b"><img src=x onerror=alert(1)>"""
+    text = example_record().model_dump_json().replace('"lora"', json.dumps(name)).replace('"runs/', '"runs/')
+    record = StudyRecord.model_validate_json(text)
+    page = Page(render(record, "zh"))
+    assert "img" not in {tag for tag, _ in page.tags}
+    assert name in page.texts
+
+
+def test_nothing_comes_from_outside(shown: tuple[StudyRecord, str, Page]) -> None:
+    _, html, page = shown
+    assert "://" not in html
+    assert "@import" not in html
+    assert "url(" not in html
+    for tag, attrs in page.tags:
+        assert "src" not in attrs, tag
+        link = attrs.get("href")
+        assert link is None or link.startswith(("#", "runs/", "data:,")), link
+    policy = next(a["content"] for t, a in page.tags if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy is not None
+    assert policy.startswith("default-src 'none';")
+
+
+def test_links_inside_the_page_lead_somewhere(shown: tuple[StudyRecord, str, Page]) -> None:
+    _, _, page = shown
+    ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    wanted = {a["href"][1:] for _, a in page.tags if (a.get("href") or "").startswith("#")}
+    assert wanted <= set(ids)
+
+
+def test_both_languages_say_the_same_things() -> None:
+    assert list(language_names) == ["en", "zh"]
+    for key, (english, chinese) in TEXTS.items():
+        holes = [{h for _, h, _, _ in string.Formatter().parse(text) if h} for text in (english, chinese)]
+        assert holes[0] == holes[1], key
+        assert not re.search(r"[\u4e00-\u9fff]", english), key
+        assert key == "p_holm" or re.search(r"[\u4e00-\u9fff]", chinese), key
+
+
+def test_both_languages_are_on_the_page(shown: tuple[StudyRecord, str, Page]) -> None:
+    record, _, page = shown
+    tags = [attrs.get("lang") for _, attrs in page.tags]
+    assert tags.count("en") - 1 == tags.count("zh-CN") > 90  # one more: the page itself
+    assert render(record, "zh").startswith('<!doctype html>\n<html lang="zh-CN">')
+
+
+@pytest.mark.parametrize("name", list(RECORDS))
+def test_less_than_a_megabyte(name: str, tmp_path: Path) -> None:
+    path = write_report(RECORDS[name](), tmp_path, "zh")
+    assert path == tmp_path / "report.html"
+    assert path.stat().st_size < 1_000_000
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_tied_methods_are_not_called_better() -> None:
+    first, second = advice_text(example_record(), "en")
+    assert first == (
+        "Take lora. On these 1,821 test rows it cannot be told apart from the best, full (difference 0.3 points, "
+        "95 % interval −0.9 to 1.5), and costs 37 % of its tuning and training time."
+    )
+    assert second == (
+        "About 2,340 more test rows would separate the first two, full and lora, if the measured difference is "
+        "the true one."
+    )
+    chinese, more = advice_text(example_record(), "zh")
+    assert "没有显著差异" in chinese
+    assert "37%" in chinese
+    assert "2,340" in more
+
+
+def test_the_best_of_a_tied_group_is_not_called_better() -> None:
+    record = example_record()
+    advice = record.advice.model_copy(
+        update={"method": "full", "gap": 0.0, "cost_share": 1.0, "more_items": None}
+    )
+    first, second = advice_text(record.model_copy(update={"advice": advice}), "en")
+    assert "cannot be told apart from lora, layer_decay and dora" in first
+    assert "better" not in first
+    assert second.startswith("No number of further test rows")
+
+
+def test_a_sure_winner_is_named_with_its_evidence() -> None:
+    first, second = advice_text(sure_record(), "en")
+    assert first == (
+        "Take full. On these 1,821 test rows it is better than head: 8.8 points of accuracy (95 % interval 8.0 to "
+        "9.6, p < 0.001)."
+    )
+    assert "separated already" in second
+
+
+def test_a_pair_recorded_the_other_way_round_changes_its_sign() -> None:
+    record = sure_record()
+    pair = record.pairs[0]
+    d = pair.difference
+    turned = pair.model_copy(
+        update={
+            "first": pair.second,
+            "second": pair.first,
+            "difference": d.model_copy(update={"value": -d.value, "low": -d.high, "high": -d.low}),
+        }
+    )
+    assert advice_text(record.model_copy(update={"pairs": (turned,)}), "en") == advice_text(record, "en")
+
+
+@pytest.mark.parametrize(
+    ("difference", "different", "said", "number"),
+    [
+        (0.004, False, "is not surely better than the baseline tfidf", "difference 0.4 points"),
+        (-0.004, False, "is not surely better than the baseline tfidf", "difference −0.4 points"),
+        (-0.05, True, "the baseline tfidf is better than the best method, full", "by 5.0 points"),
+    ],
+)
+def test_an_unbeaten_baseline_comes_first(difference: float, different: bool, said: str, number: str) -> None:
+    record = unbeaten_record(difference, different)
+    first, second = advice_text(record, "en")
+    assert said in first
+    assert number in first
+    assert second.startswith("If you fine-tune nonetheless: Take lora.")
+    assert any("tfidf" in warning for warning in warnings_text(record, "en"))
+
+
+def test_warnings_are_all_told() -> None:
+    assert [w[:24] for w in warnings_text(small_record(), "en")] == [
+        "Every method was trained",
+        "There are only 40 test r",
+        "an_unknown_code",
+    ]
+    failures, raced = warnings_text(example_record(), "zh")
+    assert "1 次训练失败" in failures
+    assert "0.07%" in raced
+    assert len(METHODS) == 15
+
+
+def test_an_unknown_language_is_refused() -> None:
+    with pytest.raises(ConfigError, match="unknown language 'de'"):
+        render(example_record(), "de")
