@@ -65,7 +65,7 @@ def axis_labels(labels: Sequence[str]) -> Markup:
         y = frame.top + middle + 3.5
         parts.append(svg_text(frame.left - 5, y, name, f"{kind} end"))
         x = frame.left + middle + 3
-        turn = f"rotate(-50 {number(x)} {number(frame.top - 6)})"
+        turn = f"rotate({-68 if kind == 'tiny' else -50} {number(x)} {number(frame.top - 6)})"
         parts.append(svg_text(x, frame.top - 6, name, kind, turn))
     outline = Markup('<path class="axis" d="M{0} {1}h{2}v{2}h-{2}z"/>').format(
         number(frame.left), number(frame.top), number(cell * len(labels))
@@ -82,7 +82,7 @@ def _frame(labels: Sequence[str]) -> tuple[Frame, float]:
     # above the matrix stand the turned names, below it the name of the axis
     right = 70.0 if is_large(n) else 62.0
     return Frame(
-        side + right, n * cell + (136 if is_large(n) else 120), left=room, top=108 if is_large(n) else 92
+        side + right, n * cell + (152 if is_large(n) else 120), left=room, top=124 if is_large(n) else 92
     ), cell
 
 

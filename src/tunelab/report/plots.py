@@ -151,7 +151,7 @@ def _step(width: float, most: int) -> float:
 def _log_ticks(low: float, high: float, kind: str, most: int) -> list[float]:
     decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
     grids: list[list[float]] = [
-        [m * 10.0**d for d in decades for m in ms] for ms in ((1, 2, 5), (1, 3), (1,))
+        [m * 10.0**d for d in decades for m in ms] for ms in (range(1, 10), (1, 2, 5), (1, 3), (1,))
     ]
     if kind == "time" and high > 60:
         grids = [list(_FINE_TIMES), list(_FINE_TIMES[1::2]), list(_TIMES)]
