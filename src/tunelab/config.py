@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tunelab.errors import ConfigError, did_you_mean
 
@@ -159,11 +159,12 @@ class SearchConfig(Section):
         None, description="time the whole study may take (30m, 2h): fewer trials, then fewer seeds"
     )
 
-    @model_validator(mode="after")
-    def _time(self) -> "SearchConfig":
-        if self.budget is not None:
-            seconds_of(self.budget)
-        return self
+    @field_validator("budget")
+    @classmethod
+    def _time(cls, value: str | None) -> str | None:
+        if value is not None:
+            seconds_of(value)
+        return value
 
 
 class StudyConfig(Section):
