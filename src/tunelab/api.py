@@ -120,7 +120,7 @@ def compare(
         "race": race,
         "curve": _percents(curve),
     }
-    tree |= {name: value for name, value in options.items() if value}
+    tree |= {name: value for name, value in options.items() if value is not None and value != ()}
     if budget is not None:
         tree = merge_settings(tree, {"search": {"budget": budget}})
     known = _study_of(data)
@@ -184,7 +184,7 @@ def check_language(language: str) -> None:
 
 
 def _names(names: str | Sequence[str] | None) -> tuple[str, ...]:
-    return tuple(names.split(",")) if isinstance(names, str) else tuple(names or ())
+    return tuple(n.strip() for n in names.split(",")) if isinstance(names, str) else tuple(names or ())
 
 
 def _percents(curve: str | Sequence[float] | None) -> tuple[float, ...]:
@@ -434,5 +434,5 @@ def write_fixed(table: "Table", out: str | Path) -> list[str]:
     frame = mended.frame[roles].rename(columns=dict(mended.columns))
     if (mended.frame["split"] != "").any():
         frame["split"] = mended.frame["split"]
-    write_frame(frame, Path(out))
+    notes = [*notes, *write_frame(frame, Path(out))]
     return notes or ["nothing had to be mended"]

@@ -31,6 +31,15 @@ FilesAndSettings = Annotated[
         show_default=False,
     ),
 ]
+OptionalWords = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="FILE... [SECTION.NAME=VALUE...]",
+        help="A file, a folder with train/valid/test files, several files, or the folder of a study (with "
+        "--add); then settings such as lora.rank=16",
+        show_default=False,
+    ),
+]
 Model = Annotated[
     str | None, typer.Option("--model", "-m", help="Local folder, hub id or packaged alias [default: minilm]")
 ]
@@ -56,7 +65,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only the result")]
     "`tunelab compare --add lora.rank=64 tunelab-out/reviews` extends a study without running anything again"
 )
 def compare(
-    words: FilesAndSettings,
+    words: OptionalWords = None,
     methods: Annotated[
         str | None, typer.Option("--methods", help="Names with commas between [default: all]")
     ] = None,
@@ -115,7 +124,7 @@ def compare(
     from tunelab import api
     from tunelab.terminal import console, show_study
 
-    files, tree = _words(words, config)
+    files, tree = _words(words or [], config)
     study = api.compare(
         files,
         methods=methods,
@@ -131,7 +140,7 @@ def compare(
         folds=_folds(folds),
         rows=rows,
         curve=curve,
-        race=race,
+        race=race or None,
         add=add or (),
         out=out,
         settings=_options(tree, fix, trust_remote_code),
@@ -338,7 +347,8 @@ def _words(words: list[str], config: Path | None) -> tuple[list[str], dict[str, 
     tree = parse_settings(word for word in words if is_setting(word))
     if config is not None:
         tree = merge_settings(load_settings_file(config), tree)
-    before = tree.pop("files", None)  # a study.yaml says which files it was made from
+    before = tree.pop("files", None)  # a study.yaml says which files it was made from, and has all settings
+    tree = merge_settings(tree.pop("settings", None) or {}, tree) if before else tree
     files = files or list(before or ())
     if not files:
         raise ConfigError("no data file is given; as in: tunelab compare reviews.csv")

@@ -205,14 +205,13 @@ class StudyConfig(Section):
     )
     workers: int = Field(0, ge=0, le=256, description="runs side by side; 0: what suits the machine")
 
-    @model_validator(mode="after")
-    def _curve(self) -> "StudyConfig":
-        for percent in self.curve:
+    @field_validator("curve")
+    @classmethod
+    def _percents(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        for percent in value:
             if not 0 < percent <= 100:
-                raise ValueError(
-                    f"curve: {percent:g} is no percentage of the training rows; as in 10,25,50,100"
-                )
-        return self
+                raise ValueError(f"{percent:g} is no percentage of the training rows; as in 10,25,50,100")
+        return value
 
 
 _TIME = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(s|m|min|h)\s*$")

@@ -253,5 +253,5 @@ class StudyRecord(Section):
     machine: dict[str, Any]
     versions: dict[str, str]
     digests: dict[str, str] = Field(description="of data, split and models")
-    seconds: float = Field(description="of the whole study, every process's work added up")
+    seconds: float = Field(description="of all trials, runs and baselines added up")
     command: str = Field(description="what to type to get this study again")

@@ -109,7 +109,7 @@ def _cells(result: Any, advised: str) -> list[str]:
     failed = f" ({len(result.failures)} failed)" if result.failures else ""
     share, cost = 100 * result.cost.trained_share, result.cost
     return [
-        f"{mark} {result.name}{failed}",
+        f"{mark} {escape(result.name)}{failed}",
         f"{result.score.value:.4f} ({result.score.low:.3f} – {result.score.high:.3f})",
         "–" if result.spread is None else f"{result.spread:.3f}",
         "–" if result.baseline else f"{share:.{2 if share < 1 else 3}g} %",
@@ -153,7 +153,7 @@ def plan_table(planned: Any) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in planned.rows:
         table.add_row(
-            row.name,
+            escape(row.name),
             span(row.one_seconds),
             size(row.memory_bytes),
             str(row.trials or "–"),

@@ -1,6 +1,7 @@
 """Every method keeps the contract: one table (cases.py), one test a property, on a tiny BERT and a tiny Llama."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +41,20 @@ def test_describes_itself(case: Case) -> None:
     assert "Learning rate:" in (module.__doc__ or "")
     assert "Trains" in (module.__doc__ or "")
     assert all(f.description for f in kind.Settings.model_fields.values())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_learning_rates_are_a_range_with_its_reason(name: str) -> None:
+    """The default lies inside; one to two orders of magnitude; the docstring says the same numbers and why."""
+    kind = METHODS[name]
+    low, high = kind.learning_rates
+    assert low < kind.learning_rate < high
+    assert 10 <= high / low <= 100.001
+    text = sys.modules[kind.__module__].__doc__ or ""
+    found = re.search(r"^Search: (\S+) to (\S+); (.+)", text, re.MULTILINE | re.DOTALL)
+    assert found, "no line 'Search: LOW to HIGH; reason or source'"
+    assert (float(found[1]), float(found[2])) == (low, high)
+    assert len(found[3].split()) >= 5, "no reason"
 
 
 @both

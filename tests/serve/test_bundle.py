@@ -11,7 +11,7 @@ from tiny import make_model_folder, sentences
 
 import tunelab
 from tunelab.config import LossConfig, ModelConfig
-from tunelab.errors import BundleError, CannotMerge, InputError, TunelabError
+from tunelab.errors import BundleError, CannotMerge, InputError, ModelError, TunelabError
 from tunelab.methods import METHODS, find
 from tunelab.models import load_model, load_tokenizer, locate, settle_length
 from tunelab.serve.bundle import add_base, open_bundle, write_bundle
@@ -172,38 +172,82 @@ def test_what_is_no_bundle_is_told(base: Path, tmp_path: Path) -> None:
         tunelab.load(tmp_path / "run/bundle", "cpu")
 
 
+GONE = object()
+
+
+@pytest.fixture(scope="module")
+def sound(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_bundle(base, tmp_path_factory.mktemp("sound") / "bundle", "lora")[0]
+
+
 @pytest.mark.parametrize(
-    ("path", "value"),
+    ("field", "value", "told"),
     [
-        (("method",), None),
-        (("method",), 3),
-        (("method",), "lorra"),
-        (("settings",), {"rnk": 3}),
-        (("task",), {}),
-        (("task", "labels"), None),
-        (("model",), []),
-        (("model", "max_length"), "long"),
-        (("base",), {}),
-        (("weights",), None),
-        (("sha256",), None),
+        ("format", GONE, "format None"),
+        ("method", GONE, "'method' is missing"),
+        ("method", 3, "'method' is 3, not a text"),
+        ("method", "lorra", "unknown method 'lorra'.*'lora'"),
+        ("method", "bitfit", "unknown setting 'bitfit.rank'"),
+        ("settings", GONE, "'settings' is missing"),
+        ("settings", {"rnk": 3}, "unknown setting 'lora.rnk'.*'rank'"),
+        ("settings.rank", "eight", "'lora.rank' should be a valid integer.*'eight'"),
+        ("weights", GONE, "'weights' is missing"),
+        ("weights", "transformers", "'weights' is 'transformers', but lora has 'peft'"),
+        ("task", [], r"'task' is \[\], not names with values"),
+        ("task", {}, "'task.task' is missing"),
+        ("task.task", 3, "'task.task' is 3, not a text"),
+        ("task.task", "classfy", "unknown task 'classfy'.*'classify'"),
+        ("task.labels", GONE, "'task.labels' is missing"),
+        ("task.labels", "abc", "'task.labels' is 'abc', not a list"),
+        ("task.labels", [1, 2, 3], r"'task.labels' is \[1, 2, 3\], not a list of texts"),
+        ("task.loss", 3, "'task.loss' is 3, not names with values"),
+        ("task.loss", {"knd": 1}, "'task' has 'knd'"),
+        ("task.deciding", GONE, "'task.deciding' is missing"),
+        ("model", [], r"'model' is \[\], not names with values"),
+        ("model.max_length", GONE, "'model.max_length' is missing"),
+        ("model.max_length", None, "'model.max_length' is None, not a whole number"),
+        ("model.max_length", "long", "'model.max_length' is 'long', not a whole number"),
+        ("model.dropuot", 0.1, "unknown setting 'model.dropuot'.*'dropout'"),
+        ("base", {}, "'base.name' is missing"),
+        ("base.folder", None, "'base.folder' is None, not a text"),
+        ("base.fingerprint", GONE, "'base.fingerprint' is missing"),
+        ("sha256", GONE, "'sha256' is missing"),
+        ("sha256", ["x"], r"'sha256' is \['x'\], not names with values"),
     ],
 )
 def test_a_damaged_manifest_is_told_with_its_field(
-    path: tuple[str, ...], value: object, base: Path, tmp_path: Path
+    field: str, value: object, told: str, sound: Path, tmp_path: Path
 ) -> None:
-    """None: the field is taken away."""
-    folder, _ = make_bundle(base, tmp_path / "b", "lora")
-    manifest = json.loads((folder / "tunelab.json").read_text())
-    inner = manifest
-    for name in path[:-1]:
-        inner = inner[name]
-    if value is None:
-        del inner[path[-1]]
+    manifest = json.loads((sound / "tunelab.json").read_text())
+    *above, name = field.split(".")
+    values = manifest
+    for part in above:
+        values = values[part]
+    if value is GONE:
+        del values[name]
     else:
-        inner[path[-1]] = value
+        values[name] = value
+    folder = shutil.copytree(sound, tmp_path / "bundle")
     (folder / "tunelab.json").write_text(json.dumps(manifest))
-    with pytest.raises(BundleError, match=r"tunelab\.json is damaged"):
+    with pytest.raises(BundleError, match=rf"(?s)tunelab\.json .*{told}"):
         open_bundle(folder)
+
+
+@pytest.mark.parametrize("text", ["", "[1, 2]", '{"format": 1', "null", '"x"'])
+def test_a_manifest_that_is_no_object_is_told(text: str, tmp_path: Path) -> None:
+    (tmp_path / "tunelab.json").write_text(text)
+    with pytest.raises(BundleError, match=r"tunelab\.json is damaged"):
+        open_bundle(tmp_path)
+
+
+def test_a_base_that_has_gone_is_not_added(base: Path, tmp_path: Path) -> None:
+    """Before, `base/` was made, and empty."""
+    copy = shutil.copytree(base, tmp_path / "model")
+    folder, _ = make_bundle(copy, tmp_path / "bundle", "lora")
+    shutil.rmtree(copy)
+    with pytest.raises(ModelError, match=r"the base model of .*bundle is needed"):
+        add_base(folder)
+    assert not (folder / "base").exists()
 
 
 def test_a_bundle_cannot_allow_itself_to_run_code(base: Path, tmp_path: Path) -> None:

@@ -59,6 +59,12 @@ def test_who_is_stopped_and_who_goes_on(tmp_path: Path, monkeypatch: pytest.Monk
     assert not (stopped / "result.json").exists()
     assert not list((tmp_path / "raced/runs").glob("head-*"))
 
+    runs = {p: p.stat().st_mtime_ns for p in (tmp_path / "raced/runs").glob("*/metrics.jsonl")}
+    again = study(tmp_path / "raced")  # the race is run over the same trainings, however far the study is
+    assert again.record.race == raced.record.race
+    assert again.record.pairs == raced.record.pairs
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "raced/runs").glob("*/metrics.jsonl")} == runs
+
     monkeypatch.setattr(module, "decide", lambda entries, share: Decision(tuple(e.name for e in entries), ()))
     whole = study(tmp_path / "whole")
     for result in raced.record.results:

@@ -190,7 +190,7 @@ def freedom(
     grown = [(part * (1 + 4 / degrees), degrees) for part, degrees in between]
     total = shared + sum(part for part, _ in grown)
     own = sum(part**2 / degrees for part, degrees in grown)
-    below = shared**2 / (items - 1) + max(own, (total - shared) ** 2 / most)
+    below = shared**2 / max(items - 1, 1) + max(own, (total - shared) ** 2 / most)
     return float(total**2 / below) if below > 0 else float(items - 1)
 
 

@@ -21,7 +21,7 @@ from tunelab.methods._files import read_adapter, write_adapter
 from tunelab.methods.base import Method, Tuned, split_by_decay
 from tunelab.methods.structure import Structure, find_structure, is_linear, task_type
 
-__all__ = ["LowRankSettings", "PeftMethod", "PeftTuned", "stored_transposed"]
+__all__ = ["LowRankMethod", "LowRankSettings", "PeftMethod", "PeftTuned", "stored_transposed"]
 
 #: Parameters that are vectors whatever their shape: weight decay would pull them from where they start.
 VECTORS = (".ia3_l.", ".lora_E.", ".lora_magnitude_vector.")
@@ -133,6 +133,33 @@ class PeftMethod(Method):
                 f"not in the model {sorted(result.unexpected_keys)[:3]}"
             )
         return self.tuned(wrapped)
+
+
+class LowRankMethod(PeftMethod):
+    """LoRA as PEFT has it, and its relatives, which differ by one of its options."""
+
+    Settings = LowRankSettings
+    peft_type = "LORA"
+    #: What is not as in LoRA: options of `peft.LoraConfig`.
+    use_dora: ClassVar[bool] = False
+    use_rslora: ClassVar[bool] = False
+    settings: LowRankSettings
+
+    def config(self, structure: Structure, head: list[str]) -> Any:
+        from peft import LoraConfig
+
+        setting = f"{self.name}.targets"
+        targets = structure.targets(self.settings.targets, setting)
+        return LoraConfig(
+            r=self.settings.rank,
+            lora_alpha=self.settings.alpha,
+            lora_dropout=self.settings.dropout,
+            target_modules=targets,
+            modules_to_save=head or None,
+            fan_in_fan_out=stored_transposed(structure, targets, setting),
+            use_dora=self.use_dora,
+            use_rslora=self.use_rslora,
+        )
 
 
 @contextmanager

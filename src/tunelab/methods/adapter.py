@@ -1,8 +1,8 @@
 """Bottleneck adapters: a small two-layer network at each sub-layer, the trunk frozen.
 
 Papers: Houlsby et al., "Parameter-Efficient Transfer Learning for NLP", 2019, arXiv:1902.00751, section
-2.1; Pfeiffer et al., "AdapterFusion", 2021, arXiv:2005.00247, section 3; He et al.,
-"Towards a Unified View of Parameter-Efficient Transfer Learning", 2022, arXiv:2110.04366, section 4.
+2.1; Pfeiffer et al., "AdapterFusion", 2021, arXiv:2005.00247; He et al., "Towards a Unified View of
+Parameter-Efficient Transfer Learning", 2022, arXiv:2110.04366.
     f(x) = s · (W_up act(W_down x + b_down) + b_up)    W_down: [K, D], W_up: [D, K], K << D
     houlsby:   h + f(h) after the attention's output projection and after the feed-forward part's
     pfeiffer:  h + f(h) after the feed-forward part's output projection only
@@ -13,7 +13,8 @@ Differs from the papers: layer norms stay frozen unless `train_norms` (Houlsby t
 stands before the sub-layer's dropout, not after.
 Learning rate: Houlsby searches 3e-5 to 3e-3 (section 3.2), Pfeiffer takes 1e-4; a small encoder takes
 more.
-Search: 0.0001 to 0.005; the paper searches 3e-5 to 3e-3 for BERT-large; smaller models take more.
+Search: 1e-4 to 5e-3; Houlsby's 3e-5 to 3e-3 are for BERT-large; smaller models take more (2e-3 was better
+than 1e-3 here; docs/LOG.md).
 """
 
 import threading
@@ -87,7 +88,7 @@ class Adapter(Method):
     paper = "Houlsby et al., Parameter-Efficient Transfer Learning for NLP, 2019, arXiv:1902.00751"
     Settings = AdapterSettings
     learning_rate = 1e-3
-    learning_rates = (0.0001, 0.005)
+    learning_rates = (1e-4, 5e-3)
     weights = "adapter"
     kind = "TUNELAB_BOTTLENECK"
     no_merge = "it adds a network with a nonlinearity, which no change of the weights equals"

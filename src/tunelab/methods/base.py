@@ -108,8 +108,8 @@ class Method(ABC):
     Settings: ClassVar[type[Section]] = NoSettings
     #: AdamW's peak learning rate when none is given, with its source in the method's docstring.
     learning_rate: ClassVar[float]
-    #: The range that the tuning searches, log-uniform, with the reason or source in the method's docstring
-    #: ("Search: ...").
+    #: (low, high) of AdamW's peak rate: the range the tuning searches, log-uniform, `learning_rate` inside
+    #: it, with the reason or source in the method's docstring ("Search: LOW to HIGH; ...").
     learning_rates: ClassVar[tuple[float, float]]
     #: The bundle's weights: "transformers", a plain model that `from_pretrained` reads; "peft", an
     #: adapter in PEFT's format that `PeftModel.from_pretrained` reads; "adapter", the same two files

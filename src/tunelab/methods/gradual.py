@@ -9,7 +9,7 @@ Trains as many numbers as the model has, at the end.
 Differs from the paper: the stages are shares of the training, not whole epochs, so that a short training
 unfreezes everything too; the learning rate follows the run's schedule, not slanted triangles.
 Learning rate: as full fine-tuning.
-Search: 2e-05 to 0.0005; the range of full fine-tuning, which its last phase is.
+Search: 2e-5 to 5e-4; the range of full fine-tuning, which its last phase is.
 """
 
 from pydantic import Field
@@ -61,7 +61,7 @@ class Gradual(SelectiveMethod):
     paper = "Howard and Ruder, ULMFiT, 2018, arXiv:1801.06146"
     Settings = GradualSettings
     learning_rate = 1e-4
-    learning_rates = (2e-05, 0.0005)
+    learning_rates = (2e-5, 5e-4)
     settings: GradualSettings
 
     def attach(self, model: nn.Module) -> SelectiveTuned:

@@ -2,14 +2,15 @@
 
 Paper: Howard and Ruder, "Universal Language Model Fine-tuning for Text Classification", 2018,
 arXiv:1801.06146, section 3.2 (discriminative fine-tuning); for encoders Clark et al., ELECTRA, 2020,
-arXiv:2003.10555, appendix B.
+arXiv:2003.10555.
     η_l = η · decay^(L + 1 − l)           l = 0: embeddings, 1 to L: layers, L + 1: head
 The head moves with η, the top layer (and the final norm above it) with η · decay, the embeddings with
 η · decay^(L + 1).
 Trains as many numbers as the model has.
 Learning rate: the top's; twice that of full fine-tuning, as the lower layers take less (measured: 1e-4 gave
-0.89, 2e-4 gave 0.91; docs/LOG.md). ELECTRA searches decays of 0.7 to 0.9; the default is its mildest.
-Search: 3e-05 to 0.001; the range of full fine-tuning, for the top layer; the lower ones get less.
+0.89, 2e-4 gave 0.91; docs/LOG.md). ELECTRA's code takes a decay of 0.9 for its large size and 0.8 for the
+others, ULMFiT 1 / 2.6; the default is the mildest.
+Search: 3e-5 to 1e-3; twice the range of full fine-tuning, as it is the top's; the lower layers get less.
 """
 
 from typing import Any
@@ -61,7 +62,7 @@ class LayerDecay(SelectiveMethod):
     paper = "Howard and Ruder, ULMFiT, 2018, arXiv:1801.06146; Clark et al., ELECTRA, 2020, arXiv:2003.10555"
     Settings = LayerDecaySettings
     learning_rate = 2e-4
-    learning_rates = (3e-05, 0.001)
+    learning_rates = (3e-5, 1e-3)
     settings: LayerDecaySettings
 
     def attach(self, model: nn.Module) -> SelectiveTuned:

@@ -1,6 +1,6 @@
 """P-tuning: the vectors read before every text come from a small trained network; the trunk is frozen.
 
-Paper: Liu et al., "GPT Understands, Too", 2021, arXiv:2103.10385, section 3.
+Paper: Liu et al., "GPT Understands, Too", 2021, arXiv:2103.10385.
     P = encoder(V)                        V: [N, E] trained
     mlp:   W_3 relu(W_2 relu(W_1 V))      W_1: [H, E], W_2: [H, H], W_3: [E, H], with biases
     lstm:  W_2 relu(W_1 BiLSTM(V))        two layers of H each way; W_1: [2H, 2H], W_2: [E, 2H], with biases
@@ -9,8 +9,8 @@ first layer, 8·H·(2H + H + 2) for each further one, and 4·H·H + 2·H + 2·H�
 Only P is saved: the network is needed in training alone.
 Differs from the paper: all vectors come before the text, none between its parts.
 Learning rate: PEFT's examples with a frozen trunk take 1e-3 to 3e-2. The head takes `head_ratio` of it.
-Search: 0.001 to 0.1; between prefix and prompt tuning: an encoder of the prompt moves, not the
-prompt itself.
+Search: 1e-3 to 1e-1; below prompt tuning's: weights of a network move, not the prompt itself (3e-2 was
+already worse than 1e-2 here; docs/LOG.md).
 """
 
 from typing import Literal
@@ -65,7 +65,7 @@ class PTuning(VirtualMethod):
     paper = "Liu et al., GPT Understands, Too, 2021, arXiv:2103.10385"
     Settings = PTuningSettings
     learning_rate = 1e-2
-    learning_rates = (0.001, 0.1)
+    learning_rates = (1e-3, 1e-1)
     kind = "TUNELAB_P_TUNING"
     settings: PTuningSettings
 

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from tunelab import methods, tasks
 from tunelab.config import ModelConfig, build
 from tunelab.errors import BundleError, ConfigError, ModelError
@@ -34,16 +36,24 @@ FORMAT = 1
 _BASE_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
 
 
-#: What a manifest must have, and of which type.
-_FIELDS = {
+#: What every manifest must have, and of which type; a method checks its own settings.
+_FIELDS: dict[str, type] = {
     "method": str,
     "settings": dict,
-    "task": dict,
-    "model": dict,
     "weights": str,
+    "task": dict,
+    "task.task": str,
+    "model": dict,
+    "model.max_length": int,
     "base": dict,
+    "base.name": str,
+    "base.folder": str,
+    "base.fingerprint": str,
     "sha256": dict,
 }
+#: What a task may have; which of them it needs, the task says.
+_TASK_FIELDS: dict[str, type] = {"labels": list, "loss": dict, "weights": list, "deciding": str}
+_KINDS = {str: "a text", dict: "names with values", int: "a whole number", list: "a list"}
 
 
 @dataclass(frozen=True)
@@ -103,12 +113,16 @@ def write_bundle(
 
 def add_base(folder: Path) -> int:
     """Puts the pretrained model into an adapter's bundle, so that it can be moved anywhere; returns the
-    bytes added (0 where the bundle already is a whole model)."""
+    bytes added (0 where the bundle already is a whole model).
+
+    Raises:
+        BundleError: the pretrained model has changed. ModelError: it cannot be found.
+    """
     manifest = read_manifest(folder)
     target = folder / "base"
     if manifest["weights"] == "transformers" or target.is_dir():
         return 0
-    source = Path(manifest["base"]["folder"])
+    source = _base(folder, manifest["base"], _model_config(manifest, folder / "tunelab.json")).folder
     with output_errors(target), folder_atomically(target) as work:
         for pattern in _BASE_FILES:
             for path in source.glob(pattern):
@@ -146,12 +160,62 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"{path} has format {manifest.get('format')!r}, this version reads {FORMAT}; update tunelab"
         )
     for field, kind in _FIELDS.items():
-        if not isinstance(manifest.get(field), kind):
-            state = f"is {manifest[field]!r}" if field in manifest else "is missing"
-            raise BundleError(
-                f"{path} is damaged: {field!r} {state}; copy the bundle again or train it again"
-            )
+        _check_field(manifest, field, kind, path)
     return manifest
+
+
+def _check_field(manifest: Mapping[str, Any], field: str, kind: type, path: Path) -> None:
+    """field: its path with dots; whatever lies above it has been checked before."""
+    *above, name = field.split(".")
+    values = manifest
+    for part in above:
+        values = values[part]
+    if name not in values:
+        raise _damaged(path, f"{field!r} is missing")
+    if type(values[name]) is not kind:
+        raise _damaged(path, f"{field!r} is {values[name]!r}, not {_KINDS[kind]}")
+
+
+def _damaged(path: Path, what: str) -> BundleError:
+    return BundleError(f"{path} is damaged: {what}; copy the bundle again or train it again")
+
+
+def _task(values: Mapping[str, Any], path: Path) -> Task:
+    """The task as the manifest describes it."""
+    for name in _TASK_FIELDS.keys() & values.keys():
+        _check_field({"task": values}, f"task.{name}", _TASK_FIELDS[name], path)
+    if not all(isinstance(label, str) for label in values.get("labels", ())):
+        raise _damaged(path, f"'task.labels' is {values['labels']!r}, not a list of texts")
+    try:
+        return tasks.find(values["task"]).from_dict(values)
+    except KeyError as error:
+        raise _damaged(path, f"'task.{error.args[0]}' is missing") from None
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        raise _damaged(path, f"'task' has {where!r}: {problem['msg']}; got {problem['input']!r}") from None
+    except (TypeError, ValueError, ConfigError) as error:
+        raise _damaged(path, f"'task' cannot be read: {error}") from None
+
+
+def _method(manifest: Mapping[str, Any], path: Path) -> Method:
+    try:
+        method = methods.find(manifest["method"]).make(manifest["settings"])
+    except ConfigError as error:
+        raise _damaged(path, f"'method' or 'settings': {error}") from None
+    if manifest["weights"] != method.weights:
+        raise _damaged(
+            path, f"'weights' is {manifest['weights']!r}, but {method.name} has {method.weights!r}"
+        )
+    return method
+
+
+def _model_config(manifest: Mapping[str, Any], path: Path, trust_remote_code: bool = False) -> ModelConfig:
+    try:
+        values = {**manifest["model"], "trust_remote_code": trust_remote_code}
+        return build(ModelConfig, values, where="model")
+    except ConfigError as error:
+        raise _damaged(path, f"'model': {error}") from None
 
 
 def open_bundle(folder: Path, device: str = "cpu", trust_remote_code: bool = False) -> Opened:
@@ -165,21 +229,16 @@ def open_bundle(folder: Path, device: str = "cpu", trust_remote_code: bool = Fal
         ModelError: its base model cannot be found.
     """
     manifest = read_manifest(folder)
-    for name, expected in manifest.get("sha256", {}).items():
+    for name, expected in manifest["sha256"].items():
         path = folder / name
         if not path.is_file() or file_digest(path) != expected:
             state = "is damaged (its checksum differs)" if path.is_file() else "is missing"
             raise BundleError(f"{path} {state}; copy the bundle again or train it again")
-    try:
-        method = methods.find(manifest["method"]).make(manifest["settings"])
-        task = tasks.find(manifest["task"]["task"]).from_dict(manifest["task"])
-        config = build(ModelConfig, {**manifest["model"], "trust_remote_code": trust_remote_code})
-        base = {name: str(manifest["base"][name]) for name in ("name", "folder", "fingerprint")}
-    except (KeyError, TypeError, ValueError, ConfigError) as error:
-        what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        raise BundleError(f"{folder / 'tunelab.json'} is damaged: {what}") from None
+    path = folder / "tunelab.json"
+    method, task = _method(manifest, path), _task(manifest["task"], path)
+    config = _model_config(manifest, path, trust_remote_code)
     whole = manifest["weights"] == "transformers"
-    source = Located(str(folder), folder) if whole else _base(folder, base, config)
+    source = Located(str(folder), folder) if whole else _base(folder, manifest["base"], config)
     tokenizer, _ = load_tokenizer(Located(str(folder), folder), config)
     model = load_model(source, config, task.model_class, task.model_options(), tokenizer.pad_token_id, device)
     with warnings.catch_warnings():

@@ -11,7 +11,7 @@ from tunelab.study.execute import Work
 from tunelab.study.plan import Probe, predict_memory, predict_seconds
 from tunelab.study.prepare import Prepared
 from tunelab.study.run import Kind, read_record
-from tunelab.study.tuning import Design, run_config
+from tunelab.study.tuning import Design, curve_shares, run_config
 
 __all__ = ["Planned", "fit_budget", "table_of_runs"]
 
@@ -54,16 +54,23 @@ class Planned:
         return seconds, predict_memory(probe, config, self.prepared[config.model.name], seconds)
 
     def total(self, design: Design) -> float:
-        """Seconds of the whole study under a design."""
-        return sum(row.seconds for row in self._rows(design)) / self.workers
+        """Seconds of the whole study under a design: work shared by the workers, but trials of one method and
+        fold wait for one another."""
+        rows = list(self._rows(design))
+        chains = [row.trials / design.folds * row.one_seconds + row.one_seconds for row in rows]
+        return max(sum(row.seconds for row in rows) / self.workers, max(chains))
 
     def settle(self, design: Design) -> None:
         """Fixes rows, seconds and runs for the design that is going to be done."""
         self.rows = list(self._rows(design))
-        self.seconds = sum(row.seconds for row in self.rows) / self.workers
-        shares = len({percent for percent in self.config.curve if percent < 100})
+        self.seconds = self.total(design)
+        shares = len(self._shares())
         each = design.runs + design.folds * design.seeds * shares
         self.runs = each * len(self.entries)
+
+    def _shares(self) -> tuple[float, ...]:
+        first = next(iter(self.prepared.values()))
+        return curve_shares(self.config, len(first.split(0).train))
 
     def _rows(self, design: Design) -> Iterator[PlannedMethod]:
         for entry in self.entries:
@@ -72,8 +79,8 @@ class Planned:
             trial, _ = self.predict(entry.name, judged, "trial")
             trials = design.trials if design.trials > 1 else 0
             seconds = design.folds * (trials * trial + design.seeds * one)
-            for percent in {percent for percent in self.config.curve if percent < 100}:
-                part = run_config(self.config, entry, seed=0, fold=0, share=percent / 100)
+            for share in self._shares():
+                part = run_config(self.config, entry, seed=0, fold=0, share=share)
                 seconds += design.folds * design.seeds * self.predict(entry.name, part, "curve")[0]
             yield PlannedMethod(
                 name=entry.name,

@@ -1,5 +1,6 @@
 """What is compared: methods, their variants, and models, each with a name of its own in the table."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,7 @@ def candidates(config: StudyConfig) -> list[Candidate]:
 
 
 def _variant(text: str) -> tuple[str, dict[str, Any]]:
-    tree = parse_settings(text.split(","))
+    tree = parse_settings(re.split(r",(?=\w+\.\w+=)", text))
     if len(tree) != 1 or not isinstance(own := next(iter(tree.values())), dict):
         raise ConfigError(
             f"variant {text!r} is not of the form METHOD.NAME=VALUE, as in lora.rank=64 or "

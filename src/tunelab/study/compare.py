@@ -1,5 +1,6 @@
 """The study: every method tuned alike, judged on the same rows, what differs, and the advised one ready."""
 
+import hashlib
 import json
 import shutil
 from collections import deque
@@ -16,7 +17,7 @@ from tunelab.config import StudyConfig, seconds_of
 from tunelab.data.check import Finding
 from tunelab.errors import ConfigError, TrainingError
 from tunelab.files import output_errors, write_atomically, write_json
-from tunelab.measure.cost import check_disk
+from tunelab.measure.cost import available_memory, check_disk
 from tunelab.records import StudyRecord
 from tunelab.study.baselines import BASELINES
 from tunelab.study.budget import Planned, fit_budget
@@ -133,9 +134,10 @@ def compare(
         pool.warm_up()
         prepared = _prepare_all(config, entries)
         first = next(iter(prepared.values()))
-        check_disk(root, max(map(model_bytes, prepared.values())), workers)
         if fresh:
             _clear(root)
+        _check_other_data(root, config)
+        check_disk(root, max(map(model_bytes, prepared.values())), workers)
         design = Design(config, len(first.splits))
         if config.race:
             rows = len(first.splits[0].train)
@@ -208,6 +210,12 @@ def _prepare_all(config: StudyConfig, entries: Sequence[Candidate]) -> dict[str,
     for name in dict.fromkeys(entry.model.name for entry in entries):
         model = config.model.model_copy(update={"name": name})
         found[name] = prepare(config.files, config.task, config.data, model)
+    known: dict[str, str] = {}
+    for name, each in found.items():
+        weights = f"{each.model_digest} {each.token_digest} {each.model.max_length}"
+        if weights in known:
+            raise ConfigError(f"models {known[weights]!r} and {name!r} are the same: nothing to compare")
+        known[weights] = name
     digests = {split.digest for each in found.values() for split in each.splits[:1]}
     assert len(digests) == 1, "a split depends on the rows and the seed alone"
     return found
@@ -228,8 +236,7 @@ def _references(
             raise outcome.error
         if outcome.value is not None:
             notes.append(outcome.value)
-            paths = {name: path for name, path in paths.items() if path.is_file()}
-    return paths
+    return {name: path for name, path in paths.items() if path.is_file()}
 
 
 def _plan(
@@ -273,6 +280,8 @@ def _plan(
         else:
             known["probes"][job] = value
     shutil.rmtree(root / "probes", ignore_errors=True)
+    with output_errors(root):
+        write_json(path, known)
     planned = Planned(
         {name: Probe(**known["probes"][work.name]) for name, work in works.items() if name not in failed},
         config,
@@ -282,17 +291,37 @@ def _plan(
         executor.pool.workers,
     )
     if config.search.budget is not None and planned.entries:
-        key = f"{config.search.budget} {config.effort} {config.search.trials} {config.seeds} {sorted(works)}"
-        if key in known["designs"]:
-            design.trials, design.seeds = known["designs"][key]
-        else:
+        fitted = config.model_dump(mode="json", exclude={"files", "variants", "keep", "workers"})
+        key = hashlib.sha256(
+            json.dumps([fitted, sorted(p.digest for p in prepared.values())]).encode()
+        ).hexdigest()
+        if key not in known["designs"]:  # variants that are added later are given what the others were
             fit_budget(planned, design, seconds_of(config.search.budget), config.search.budget)
-            known["designs"][key] = [design.trials, design.seeds]
+            known["designs"][key] = [design.trials, design.seeds, planned.notes]
+        design.trials, design.seeds, planned.notes = known["designs"][key]
     planned.settle(design)
     with output_errors(root):
         write_json(path, known)
+    _fit_memory(planned, executor.pool)
     executor.listener("", "plan", {"planned": planned})
     return planned, failed
+
+
+def _fit_memory(planned: Planned, pool: Pool) -> None:
+    """Fewer runs side by side where the memory that is free would not hold them."""
+    free = available_memory()
+    largest = max((row.memory_bytes for row in planned.rows), default=0.0)
+    if free is None or planned.device != "cpu" or not largest:
+        return
+    workers = max(1, min(pool.workers, int(free / largest)))
+    if workers < pool.workers:
+        planned.notes = [
+            *planned.notes,
+            f"{workers} instead of {pool.workers} runs side by side: one needs up to {largest / 1e9:.1f} GB, and "
+            f"{free / 1e9:.1f} GB are free",
+        ]
+        planned.seconds *= pool.workers / workers
+        planned.workers = pool.workers = workers
 
 
 def _baseline_jobs(
@@ -382,9 +411,29 @@ def _clear(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
+def _check_other_data(root: Path, config: StudyConfig) -> None:
+    """Raises `ConfigError` where the folder holds the study of another file of the same name."""
+    path = root / "study.yaml"
+    if path.is_file():
+        before = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("files", [])
+        if before != [str(Path(f).resolve()) for f in config.files]:
+            raise ConfigError(
+                f"{root} holds a study of {', '.join(before)}; give another folder with --out, or --fresh to "
+                "forget it"
+            )
+
+
+def _resolved(model: str) -> str:
+    """A local model's folder from anywhere; other names as they are."""
+    path = Path(model).expanduser()
+    return str(path.resolve()) if path.is_dir() else model
+
+
 def _write_study(root: Path, config: StudyConfig, prepared: Prepared) -> None:
     values: dict[str, Any] = config.model_dump(mode="json")
     values["files"] = [str(Path(f).resolve()) for f in config.files]
+    values["model"]["name"] = _resolved(config.model.name)
+    values["models"] = [_resolved(name) for name in config.models]
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     write_atomically(root / "study.yaml", text.encode("utf-8"))
     write_json(root / "findings.json", [finding.as_dict() for finding in prepared.findings])

@@ -74,11 +74,12 @@ def curve_points(
 
 def _crossings(points: Sequence[CurvePoint], drawn: Mapping[str, np.ndarray]) -> tuple[Crossing, ...]:
     """Of the methods that have all shares."""
-    most = max((each.shape[1] for each in drawn.values()), default=0)
-    whole = {name: each for name, each in drawn.items() if each.shape[1] == most}
+    rows = {name: tuple(p.rows for p in points if p.name == name) for name in drawn}
+    most = max(rows.values(), key=len, default=())
+    whole = {name: each for name, each in drawn.items() if rows[name] == most}
     if len(whole) < 2:
         return ()
-    rows_K = np.array([point.rows for point in points if point.name == next(iter(whole))])
+    rows_K = np.array(most)
     return tuple(
         Crossing(
             first=found.first,

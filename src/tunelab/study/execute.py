@@ -104,6 +104,8 @@ class Executor:
                 jobs.append(self._job(work))
 
         def done(work: Work, record: dict[str, Any] | None) -> None:
+            if record is not None:
+                self.failures.pop(work.name, None)
             for follower in after(work, record):
                 admit(follower)
 
@@ -172,7 +174,7 @@ class Executor:
     def _failed(self, outcome: Outcome, work: Work | None) -> None:
         assert outcome.error is not None
         self._note_failure(outcome.job.name, outcome.error)
-        if work is not None:
+        if work is not None and _status(work.folder) != "unverified":  # what is trained is not thrown away
             _record_failure(work, outcome)
         self.listener(outcome.job.name, "failed", {"error": outcome.error, "details": outcome.details})
 

@@ -41,7 +41,7 @@ def hand_over(executor: Executor, work: Work, prepared: Prepared, root: Path) ->
     if work.name in executor.failures:
         raise TrainingError(
             f"{work.candidate} could not be trained for the hand-over: {executor.failures[work.name]}. "
-            "The table and the report are written; the same command tries again"
+            "The table and study.json are written; the same command tries again"
         )
     target = root / "winner"
     with output_errors(target):

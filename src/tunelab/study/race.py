@@ -47,6 +47,7 @@ def run_race(
     stops: list[Stop] = []
     records: list[RaceStop] = []
     saved = 0.0
+    failed: set[str] = set()
     for rung in RUNGS:
         if len(alive) < 2:
             break
@@ -59,7 +60,8 @@ def run_race(
                 found[work.candidate] = record
             return ()
 
-        executor.run([work.until(rung.share) for work in alive.values()], after)
+        executor.run([work.until(rung.share) for name, work in alive.items() if name not in failed], after)
+        failed |= set(alive) - set(found)
         entries = [_entry(name, alive[name], record, rung.share, prepared) for name, record in found.items()]
         decision = decide(entries, rung.share)
         for stop in decision.stops:

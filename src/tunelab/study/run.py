@@ -172,8 +172,8 @@ def run_once(
     clock = time.monotonic()
     tokenizer, _ = load_tokenizer(prepared.base, prepared.model)
     if reference is not None:
-        known = forgetting.reference(prepared.base, prepared.model, tokenizer, device, reference)
-        record["forgetting"] = forgetting.measure(tuned, known, prepared.base, prepared.model).model_dump()
+        found = forgetting.measure_forgetting(tuned, reference, prepared, device)
+        record["forgetting"] = found.model_dump() if found is not None else None
     if kind in ("judged", "refit"):
         write_bundle(
             folder / "bundle",

@@ -1,6 +1,7 @@
 """Runs that may end early: a trial that is clearly behind gives up, a race halts every run at a rung."""
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -33,13 +34,14 @@ def run_trial(
     """
     deciding = prepared.task(config.task, config.fold, config.loss, config.share).deciding
 
-    def behind() -> bool:
+    def behind(until: float = math.inf) -> bool:
         curve = read_curve(folder, deciding)
-        return any(score < bar for step, score in curve for at, bar in bars if at == step)
+        return any(score < bar for step, score in curve for at, bar in bars if at == step <= until)
 
     watch = _Watch(listener, stop, behind)
-    if checkpoint.latest(folder / "checkpoints")[0] is None or not behind():
-        try:  # (a trial may be killed between giving up and its record)
+    snapshot, _ = checkpoint.latest(folder / "checkpoints")
+    if snapshot is None or not behind(snapshot.step):  # (the log may be ahead of the checkpoint)
+        try:
             return run_once(config, prepared, folder, device, watch, watch.stop, kind="trial")
         except Stopped:
             if not watch.reached:
@@ -63,12 +65,12 @@ def run_until(
     rows = len(prepared.split(config.fold, config.share).train)
     step = until * total_steps(rows, config.train)
 
-    def there() -> bool:
-        curve = read_curve(folder, task.deciding)
-        return bool(curve) and curve[-1][0] >= step
+    def there(until: float = math.inf) -> bool:
+        return any(step <= at <= until for at, _ in read_curve(folder, task.deciding))
 
     watch = _Watch(listener, stop, there)
-    if checkpoint.latest(folder / "checkpoints")[0] is None or not there():
+    snapshot, _ = checkpoint.latest(folder / "checkpoints")
+    if snapshot is None or not there(snapshot.step):
         try:
             return run_once(config, prepared, folder, device, watch, watch.stop, kind, reference)
         except Stopped:

@@ -6,11 +6,12 @@ from typing import Any
 
 from tunelab import methods
 from tunelab.config import RunConfig, StudyConfig
+from tunelab.errors import ConfigError, NotFiniteError
 from tunelab.records import Trial
 from tunelab.study.candidates import Candidate
 from tunelab.study.execute import Executor, Work
 from tunelab.study.prepare import Prepared
-from tunelab.study.run import read_record
+from tunelab.study.run import Kind, read_record
 from tunelab.study.search import Tuner, bars, open_storage, read_curve
 
 __all__ = ["Design", "Tuning", "run_config"]
@@ -69,6 +70,14 @@ def run_config(
     )
 
 
+def curve_shares(config: StudyConfig, rows: int) -> tuple[float, ...]:
+    """Shares of `rows` training rows for the learning curve, each of another number of rows, the whole left
+    out; the largest first."""
+    by_rows = {max(1, round(percent / 100 * rows)): percent / 100 for percent in sorted(config.curve)}
+    by_rows.pop(rows, None)
+    return tuple(by_rows[count] for count in sorted(by_rows, reverse=True))
+
+
 class Tuning:
     """Gives the executor its runs: trial after trial of each (candidate, fold), then the judged ones.
 
@@ -100,7 +109,14 @@ class Tuning:
 
     def scouts(self) -> dict[str, Work]:
         """The first training of every method on the first fold: what a race is run over."""
-        return {name: self._begin(entry, 0)[0] for name, entry in self._entries.items()}
+        kind: Kind = "judged" if self._storage is None else "trial"
+        seed = 0 if self._storage is None else _TRIAL_SEED
+        found = {}
+        for name, entry in self._entries.items():  # the same works, however far the study is already
+            rate = self._config.train.learning_rate or methods.find(entry.method).learning_rate
+            config = run_config(self._config, entry, seed=seed, fold=0, rate=rate)
+            found[name] = self._executor.work(name, kind, config)
+        return found
 
     def leave(self, names: Collection[str]) -> None:
         """Methods that are not to be done."""
@@ -122,6 +138,11 @@ class Tuning:
         fold = work.config.fold
         tuner = self._tuners[work.candidate, fold]
         if record is None:
+            problem = self._executor.problems.get(work.name)
+            if not isinstance(problem, (NotFiniteError, ConfigError)):
+                # The machine's fault (memory, disk, a signal): the same command tries this trial again.
+                self.failures[work.candidate] = f"a trial of {work.candidate} failed: {problem}"
+                return []
             about = {"seconds": 0.0, "score": None, "loss": None, "state": "failed", "run": work.name}
             tuner.tell(work.number, None, "failed", about)
         else:
@@ -156,7 +177,9 @@ class Tuning:
             self.chosen[entry.name, fold] = self._config.train.learning_rate or method.learning_rate
             return self._judged(entry, fold)
         config = run_config(self._config, entry, seed=_TRIAL_SEED + fold, fold=fold)
+        search = self._config.search
         name = self._executor.work(entry.name, "trial", config).name
+        name += f" seed {search.seed}" + ("" if search.early_stop else " to the end")
         low, high = method.learning_rates
         self._tuners[entry.name, fold] = Tuner(
             self._storage,
@@ -195,8 +218,8 @@ class Tuning:
 
     def _judged(self, entry: Candidate, fold: int) -> list[Work]:
         folds, works = self._design.folds, []
-        shares = sorted({percent / 100 for percent in self._config.curve if percent < 100}, reverse=True)
-        for share in (1.0, *shares):
+        rows = len(self._prepared[entry.model.name].split(fold).train)
+        for share in (1.0, *curve_shares(self._config, rows)):
             for seed in range(self._design.seeds):
                 config = run_config(
                     self._config,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tunelab.config import StudyConfig
+from tunelab.errors import TrainingError
 from tunelab.measure.calibration import calibration_bins, confusion
 from tunelab.measure.pairs import Comparison, SeedPool, compare_pair, holm, more_items, seed_pool, tied_groups
 from tunelab.measure.statistics import mean_interval
@@ -80,6 +81,9 @@ def conclude(evidence: Evidence) -> StudyRecord:
             notes.append(f"{name} is not in the table: no seed has all folds")
         else:
             found.append(judged)
+    if not found:
+        name, error = next(iter(evidence.failures.items()), ("", "no run finished"))
+        raise TrainingError(f"no method finished on all folds. The first failure, {name}: {error}")
     targets_N, items_N = targets_of(found[0].folders, labels)
     items = len(targets_N)
     intervals = {j.name: mean_interval(j.scores, items) for j in found}
@@ -141,11 +145,10 @@ def conclude(evidence: Evidence) -> StudyRecord:
             "split": split.digest,
             **{f"model {name}": each.model_digest for name, each in evidence.prepared.items()},
         },
-        seconds=sum(
-            r.cost.tuning_seconds + len(r.runs) * (r.cost.train_seconds + r.cost.evaluation_seconds)
-            for r in results
-        ),
-        command=f"tunelab compare --config {evidence.root.name}/study.yaml --out again",
+        seconds=sum(r.cost.tuning_seconds for r in results)
+        + sum(_spent(work.folder) for work in works)
+        + sum(_spent(folder) for folder in evidence.baselines),
+        command=f"tunelab compare --config {evidence.root / 'study.yaml'} --out again",
     )
 
 
@@ -351,6 +354,13 @@ def _advise(
         baseline=min(beaten, key=lambda gap: gap.difference.value).baseline if beaten else None,
         warnings=tuple(warnings),
     )
+
+
+def _spent(folder: Path) -> float:
+    """All measured seconds of a run; latency is none of them."""
+    cost = read_record(folder).get("cost", {})
+    parts = ("load_seconds", "train_seconds", "evaluation_seconds", "test_seconds", "save_seconds")
+    return float(sum(cost.get(part) or 0.0 for part in parts))
 
 
 def _pareto(results: Sequence[MethodResult], price: Any) -> tuple[str, ...]:

@@ -18,7 +18,9 @@ Listener = Callable[[str, Mapping[str, Any]], None]
 class Journal:
     """Writes every step's and evaluation's numbers; on a continued run, from the checkpoint's step on.
 
-    One line of `metrics.jsonl`: {"kind": "step" | "evaluation" | "note", "step": n, ...}.
+    One line of `metrics.jsonl`: {"kind": "step" | "evaluation" | "note", "step": n, ...}. Lines wait in
+    memory until the next evaluation, note or checkpoint. As a context manager it closes however the run
+    ends, so that a run that fails keeps the lines that say why.
     """
 
     def __init__(self, folder: Path, accelerator: Accelerator, listener: Listener | None = None) -> None:
@@ -26,7 +28,14 @@ class Journal:
         self._accelerator = accelerator
         self._listener = listener
         self._lines: list[str] = []
+        self._closed = False
         self.notes: list[str] = []
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def resume(self, step: int) -> None:
         """Forgets what was written after `step` (it will be done again)."""
@@ -71,9 +80,11 @@ class Journal:
         self._lines.clear()
 
     def close(self) -> None:
-        """Flushes and closes the trackers."""
+        """Flushes and closes the trackers, once."""
         self.flush()
-        self._accelerator.end_training()
+        if not self._closed:
+            self._closed = True
+            self._accelerator.end_training()
 
     def _write(self, kind: str, step: int, values: Mapping[str, float]) -> None:
         self._lines.append(json.dumps({"kind": kind, "step": step, **values}))
