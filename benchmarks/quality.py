@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
     DataCollatorWithPadding,
+    PrinterCallback,
     Trainer,
     TrainerCallback,
     TrainingArguments,
@@ -58,6 +60,8 @@ _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with
 _PACKAGES = ("torch", "transformers", "peft", "accelerate")
 #: Methods that neither transformers nor peft has, and why.
 _NONE = {"adapter": "no library has it for transformers 5"}
+#: Methods whose last epoch is taken: Trainer fails to reload an earlier AdaLoRA, whose ranks peft cuts on saving.
+_LAST = {"adalora"}
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -132,9 +136,10 @@ def _worker(args: argparse.Namespace, name: str, until: float) -> None:
 
 @dataclass(frozen=True)
 class Side:
-    """All that the Trainer's runs need. results: the study's methods that are compared; steps: of a run.
+    """All that the Trainer's runs need.
 
-    texts and targets: of the whole table; rows: part of the split -> positions in it.
+    results: the study's methods that are compared; targets: class numbers of the whole table; rows: part of
+    the split -> positions in the table, the test rows in the table's order; steps: of one run.
     """
 
     out: Path
@@ -311,7 +316,7 @@ def train(side: Side, result: MethodResult, rate: float, seed: int) -> dict[str,
     model = AutoModelForSequenceClassification.from_pretrained(source, num_labels=len(side.labels))
     model, callbacks = attach(result.method, result.settings, model, side.steps)
     groups = param_groups(result.method, result.settings, model, rate, config.weight_decay)
-    saving = _Saving()
+    saving, keeps = _Saving(), result.method not in _LAST
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             output_dir=folder,
@@ -324,11 +329,11 @@ def train(side: Side, result: MethodResult, rate: float, seed: int) -> dict[str,
             weight_decay=config.weight_decay,
             max_grad_norm=config.max_grad_norm,
             eval_strategy="epoch",
-            save_strategy="epoch",
+            save_strategy="epoch" if keeps else "no",
             logging_strategy="no",
             save_total_limit=1,
             save_only_model=True,
-            load_best_model_at_end=True,
+            load_best_model_at_end=keeps,
             metric_for_best_model=deciding,
             greater_is_better=True,
             label_names=["labels"],
@@ -351,17 +356,20 @@ def train(side: Side, result: MethodResult, rate: float, seed: int) -> dict[str,
             callbacks=[*callbacks, saving],
             optimizers=(torch.optim.AdamW(groups, fused=True) if groups else None, None),
         )
+        trainer.remove_callback(PrinterCallback)
         moving = sum(p.numel() for p in model.parameters() if p.requires_grad)
         seconds = trainer.train().metrics["train_runtime"]
         logits = trainer.predict(parts["test"]).predictions if judged else None
-    state = trainer.state
-    best = next(e for e in state.log_history if e["step"] == state.best_global_step and "eval_loss" in e)
+    evaluations = [entry for entry in trainer.state.log_history if "eval_loss" in entry]
+    chosen = trainer.state.best_global_step if keeps else evaluations[-1]["step"]
+    taken = next(entry for entry in evaluations if entry["step"] == chosen)
     record = {
         "learning_rate": rate,
         "seed": seed,
-        "steps": state.global_step,
-        "valid": state.best_metric,
-        "valid_loss": best["eval_loss"],
+        "steps": trainer.state.global_step,
+        "best_step": chosen,
+        "valid": taken[f"eval_{deciding}"],
+        "valid_loss": taken["eval_loss"],
         "seconds": seconds - saving.seconds,
         "saving_seconds": saving.seconds,
         "trained_parameters": moving,
@@ -431,7 +439,9 @@ def attach(
     if method not in moves:
         import peft
 
-        model = peft.get_peft_model(model, peft_config(method, settings, model, steps))
+        with warnings.catch_warnings():  # peft 0.21 reads what transformers 5.23 has renamed
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+            model = peft.get_peft_model(model, peft_config(method, settings, model, steps))
         return model, [_AdaLora(model)] if method == "adalora" else []
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(moves[method](name))
@@ -634,6 +644,10 @@ def report(side: Side) -> str:
     head = ["data", "method", f"tunelab {side.record.deciding}", f"Trainer {side.record.deciding}"]
     head += ["difference [95 %]", "verdict", "tunelab seconds a run (whole)", "Trainer", "ratio"]
     below = sum(row[5] == "below" for row in compared)
+    last = [line.name for line, result in zip(lines, side.results, strict=True) if result.method in _LAST]
+    note = (
+        f" Trainer cannot reload an earlier epoch of {', '.join(last)}: its last one counts." if last else ""
+    )
     return "\n".join(
         [
             "",
@@ -643,7 +657,7 @@ def report(side: Side) -> str:
             "",
             f"{below} of {len(compared)} compared methods below Trainer by more than the 95 % interval (tests "
             "not corrected for their number). Seconds: training and validations, files not counted; in "
-            "brackets all trials and judged runs; ratio: Trainer's over tunelab's, of one run.",
+            f"brackets all trials and judged runs; ratio: Trainer's over tunelab's, of one run.{note}",
         ]
     )
 

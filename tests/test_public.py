@@ -10,7 +10,16 @@ from tunelab import errors
 
 
 def test_all_is_what_there_is() -> None:
-    assert tunelab.__all__ == ["Run", "__version__", "check", "compare", "errors", "load", "report", "run"]
+    assert tunelab.__all__ == [
+        "Run",
+        "__version__",
+        "check",
+        "compare",
+        "errors",
+        "load",
+        "run",
+        "write_report",
+    ]
     for name in tunelab.__all__:
         assert getattr(tunelab, name) is not None
         if callable(getattr(tunelab, name)):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tunelab.serve.predict import Specialist
     from tunelab.study.compare import Study
 
-__all__ = ["Run", "check", "compare", "load", "report", "run"]
+__all__ = ["Run", "check", "compare", "load", "run", "write_report"]
 
 Files = str | Path | Sequence[str | Path]
 
@@ -131,17 +131,17 @@ def compare(
         tree["variants"] = (*tree.get("variants", ()), *add)
     config = study_config(data, tree)
 
-    from tunelab.report import write_report
+    from tunelab.report import write_report as write
     from tunelab.study.compare import compare as run_study
     from tunelab.terminal import StudyView, console
 
     with StudyView(console(stderr=True), quiet=not progress) as view:
         study = run_study(config, out_folder(out, config.files), pick_device(device), view, fresh)
-    write_report(study.record, study.folder, language)
+    write(study.record, study.folder, language)
     return study
 
 
-def report(study: str | Path, language: str = "en") -> Path:
+def write_report(study: str | Path, language: str = "en") -> Path:
     """Writes `report.html` of a finished study again, from its records; returns its path.
 
     Raises:
@@ -150,7 +150,7 @@ def report(study: str | Path, language: str = "en") -> Path:
     from pydantic import ValidationError
 
     from tunelab.records import StudyRecord
-    from tunelab.report import write_report
+    from tunelab.report import write_report as write
 
     check_language(language)
     path = Path(study) / "study.json"
@@ -166,7 +166,7 @@ def report(study: str | Path, language: str = "en") -> Path:
             f"{path} is damaged or of another version of tunelab; `tunelab compare` with the same data "
             f"writes it again without training: {error.errors()[0]['msg']}"
         ) from None
-    written: Path = write_report(record, Path(study), language)
+    written: Path = write(record, Path(study), language)
     return written
 
 

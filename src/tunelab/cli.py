@@ -162,7 +162,7 @@ def report(
     from tunelab import api
     from tunelab.terminal import console, relative
 
-    console().print(f"report: {relative(api.report(study, language))}", markup=False, soft_wrap=True)
+    console().print(f"report: {relative(api.write_report(study, language))}", markup=False, soft_wrap=True)
 
 
 @app.command(epilog="Example: `tunelab run reviews.csv --method lora lora.rank=16 train.learning_rate=3e-4`")

@@ -132,7 +132,7 @@ def test_the_advised_method_is_of_the_best_group_and_ready(study) -> None:
 def test_the_report_is_rebuilt_from_the_records(study) -> None:
     before = study.report.read_bytes()
     study.report.unlink()
-    assert tunelab.report(study.folder) == study.report
+    assert tunelab.write_report(study.folder) == study.report
     assert study.report.read_bytes() == before
 
 
@@ -143,11 +143,13 @@ def test_forgetting_and_latency_are_measured(study) -> None:
             assert result.cost.latency_1_seconds > result.cost.latency_32_seconds > 0
 
 
-def test_another_variant_runs_nothing_again(study, model: Path) -> None:
+def test_another_variant_runs_nothing_again(study, tmp_path: Path) -> None:
     """`--add lora.rank=2 STUDY`: only the variant's trials and runs are new."""
-    before = {p: p.stat().st_mtime_ns for p in study.folder.glob("runs/*/metrics.jsonl")}
-    more = tunelab.compare(study.folder, add=["lora.rank=2"], progress=False)
-    after = {p: p.stat().st_mtime_ns for p in study.folder.glob("runs/*/metrics.jsonl")}
+    folder = tmp_path / "study"
+    shutil.copytree(study.folder, folder)
+    before = {p: p.stat().st_mtime_ns for p in folder.glob("runs/*/metrics.jsonl")}
+    more = tunelab.compare(folder, add=["lora.rank=2"], progress=False)
+    after = {p: p.stat().st_mtime_ns for p in folder.glob("runs/*/metrics.jsonl")}
     assert {p: after[p] for p in before} == before
     new = {p.parent.name.rsplit("-s", 1)[0] for p in set(after) - set(before)}
     assert {"lora", "trial-lora"} <= new <= {"lora", "trial-lora", study.winner, more.winner.split(".")[0]}

@@ -317,8 +317,8 @@ def _fit_memory(planned: Planned, pool: Pool) -> None:
     if workers < pool.workers:
         planned.notes = [
             *planned.notes,
-            f"{workers} instead of {pool.workers} runs side by side: one needs up to {largest / 1e9:.1f} GB, and "
-            f"{free / 1e9:.1f} GB are free",
+            f"{workers} instead of {pool.workers} runs side by side: one needs up to {largest / 1e9:.1f} GB, "
+            f"and {free / 1e9:.1f} GB are free",
         ]
         planned.seconds *= pool.workers / workers
         planned.workers = pool.workers = workers
