@@ -60,7 +60,7 @@ _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with
 _PACKAGES = ("torch", "transformers", "peft", "accelerate")
 #: Methods that neither transformers nor peft has, and why.
 _NONE = {"adapter": "no library has it for transformers 5"}
-#: Methods whose last epoch is taken: Trainer fails to reload an earlier AdaLoRA, whose ranks peft cuts on saving.
+#: Methods whose last epoch is taken: peft cuts AdaLoRA's ranks on saving, and Trainer cannot reload it then.
 _LAST = {"adalora"}
 
 
@@ -655,9 +655,9 @@ def report(side: Side) -> str:
             "",
             *(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)),
             "",
-            f"{below} of {len(compared)} compared methods below Trainer by more than the 95 % interval (tests "
-            "not corrected for their number). Seconds: training and validations, files not counted; in "
-            f"brackets all trials and judged runs; ratio: Trainer's over tunelab's, of one run.{note}",
+            f"{below} of {len(compared)} compared methods below Trainer by more than the 95 % interval "
+            "(tests not corrected for their number). Seconds: training and validations, files not counted; "
+            f"in brackets all trials and judged runs; ratio: Trainer's over tunelab's, of one run.{note}",
         ]
     )
 
