@@ -22,11 +22,9 @@ from tunelab import methods
 from tunelab.config import RunConfig
 from tunelab.data.batch import Examples, epoch_batches, sorted_batches
 from tunelab.errors import Stopped
-from tunelab.models import load_tokenizer
-from tunelab.serve.bundle import write_bundle
 from tunelab.study import forgetting
 from tunelab.study.prepare import Prepared
-from tunelab.study.run import Kind, attach, peak_memory
+from tunelab.study.run import Kind, attach, peak_memory, save_bundle
 from tunelab.train.evaluate import predict_logits, tokens_at_once
 from tunelab.train.loop import train
 from tunelab.train.precision import choose
@@ -91,21 +89,9 @@ def probe_run(
     judged = split.test if len(split.test) else split.valid
     judge_seconds = _forward(tuned.model, prepared.examples(judged, task), choose("float32", device))
     began = time.monotonic()
-    tokenizer, _ = load_tokenizer(prepared.base, prepared.model)
-    if reference is not None:
-        known = forgetting.reference(prepared.base, prepared.model, tokenizer, device, reference)
-        forgetting.measure(tuned, known, prepared.base, prepared.model)
-    write_bundle(
-        folder / "bundle",
-        tuned=tuned,
-        method=method,
-        task=task,
-        tokenizer=tokenizer,
-        base=prepared.base,
-        model=prepared.model,
-        scores={},
-        about={},
-    )
+    if reference is not None:  # (what a run does; a measure that fails there costs no method its place)
+        forgetting.measure_forgetting(tuned, reference, prepared, device)
+    save_bundle(folder / "bundle", prepared, method, task, tuned, {}, {})
     save_seconds = time.monotonic() - began
 
     examples = _spread(prepared.examples(split.train, task), config)

@@ -48,6 +48,7 @@ __all__ = [
     "restore_bundle",
     "run_folder",
     "run_once",
+    "save_bundle",
     "seed_everything",
     "verify",
     "write_predictions",
@@ -170,22 +171,12 @@ def run_once(
         _judge_test(record, config, prepared, task, tuned, folder, device)
     record["cost"]["peak_memory_bytes"] = peak_memory(device)
     clock = time.monotonic()
-    tokenizer, _ = load_tokenizer(prepared.base, prepared.model)
     if reference is not None:
         found = forgetting.measure_forgetting(tuned, reference, prepared, device)
         record["forgetting"] = found.model_dump() if found is not None else None
     if kind in ("judged", "refit"):
-        write_bundle(
-            folder / "bundle",
-            tuned=tuned,
-            method=method,
-            task=task,
-            tokenizer=tokenizer,
-            base=prepared.base,
-            model=prepared.model,
-            scores=record["scores"],
-            about=_about(config, prepared, precision.name),
-        )
+        about = _about(config, prepared, precision.name)
+        save_bundle(folder / "bundle", prepared, method, task, tuned, record["scores"], about)
         record["status"] = "unverified"
         record["cost"]["bundle_bytes"] = bundle_bytes(folder / "bundle")
     record["cost"]["save_seconds"] = time.monotonic() - clock
@@ -218,6 +209,30 @@ def judge_of(
         return task.scores(predict_logits(tuned.model, valid, precision), targets), task.deciding
 
     return judge
+
+
+def save_bundle(
+    folder: Path,
+    prepared: Prepared,
+    method: Method,
+    task: Task,
+    tuned: Tuned,
+    scores: Mapping[str, float],
+    about: Mapping[str, Any],
+) -> None:
+    """The bundle of a method trained on this study's data."""
+    tokenizer, _ = load_tokenizer(prepared.base, prepared.model)
+    write_bundle(
+        folder,
+        tuned=tuned,
+        method=method,
+        task=task,
+        tokenizer=tokenizer,
+        base=prepared.base,
+        model=prepared.model,
+        scores=scores,
+        about=about,
+    )
 
 
 def _write_config(config: RunConfig, folder: Path) -> None:

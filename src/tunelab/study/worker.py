@@ -13,8 +13,6 @@ import transformers
 import transformers.models.auto.modeling_auto
 
 from tunelab.config import RunConfig
-from tunelab.errors import ConfigError
-from tunelab.models import load_tokenizer
 from tunelab.study import baselines, forgetting, latency, plan, run, trial
 from tunelab.study.prepare import Prepared
 
@@ -102,12 +100,8 @@ def probe(
 def reference_run(prepared: Prepared, path: Path, device: str, listener: Listener, stop: Stop) -> str | None:
     """What the untouched model does on general text, written to `path`; why not, where it cannot be had."""
     _quiet()
-    tokenizer, _ = load_tokenizer(prepared.base, prepared.model)
-    try:
-        forgetting.reference(prepared.base, prepared.model, tokenizer, device, path)
-    except ConfigError as error:
-        return str(error)
-    return None
+    reason: str | None = forgetting.make_reference(prepared, path, device).get("reason")
+    return reason
 
 
 def latency_run(
