@@ -32,6 +32,7 @@ ARROWS = {
     "api": {"config", "errors", "data", "methods", "serve", "study", "terminal", "report", "records"},
     "cli": {"config", "errors", "api", "methods", "tasks", "models", "terminal"},
     "__init__": {"api", "errors"},
+    "__main__": {"cli"},
 }
 
 

@@ -49,12 +49,14 @@ def train_toy(
     objective: Callable[..., Any] = cross_entropy,
     stop: Callable[[], bool] = lambda: False,
     judge: Callable[..., Any] | None = None,
+    examples: Examples | None = None,
+    precision: Precision = FLOAT32,
 ) -> Trained:
     """The real loop on the toy data; validation on the training rows."""
-    examples = toy_examples()
+    examples = examples if examples is not None else toy_examples()
 
     def accuracy() -> tuple[dict[str, float], str]:
-        logits = predict_logits(tuned.model, examples, FLOAT32)
+        logits = predict_logits(tuned.model, examples, precision)
         right = float((logits.argmax(1) == examples.targets).mean())
         loss = float(cross_entropy(torch.from_numpy(logits), torch.from_numpy(examples.targets))[0])
         return {"accuracy": right, "loss": loss}, "accuracy"
@@ -69,6 +71,6 @@ def train_toy(
         learning_rate=learning_rate,
         seed=0,
         folder=folder,
-        precision=FLOAT32,
+        precision=precision,
         stop=stop,
     )

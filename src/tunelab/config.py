@@ -22,6 +22,7 @@ __all__ = [
     "RunConfig",
     "SearchConfig",
     "Section",
+    "SpeedConfig",
     "StudyConfig",
     "TrainConfig",
     "build",
@@ -126,6 +127,16 @@ class TrainConfig(Section):
     trackers: tuple[str, ...] = Field((), description="further trackers of `accelerate` (wandb, mlflow, ...)")
 
 
+class SpeedConfig(Section):
+    """The levers that make a run faster: each leaves the result as it is, or says in `docs/performance.md`
+    what it changes. They can be switched off one by one, to measure them."""
+
+    attention: bool = Field(True, description="on a CPU: the attention that is faster for the batch's length")
+    compact_vocabulary: bool = Field(True, description="train the rows of the embedding table that occur")
+    fast_dropout: bool = Field(True, description="on a CPU: dropout masks from random bytes")
+    trunk_cache: bool = Field(True, description="compute what frozen layers give once for a whole study")
+
+
 class RunConfig(Section):
     """One run: a method, a model, a task, its data and a seed."""
 
@@ -137,6 +148,7 @@ class RunConfig(Section):
     model: ModelConfig = ModelConfig()
     loss: LossConfig = LossConfig()
     train: TrainConfig = TrainConfig()
+    speed: SpeedConfig = SpeedConfig()
     share: float = Field(
         1.0, gt=0, le=1, description="share of the training rows that is used (nested subsets)"
     )
@@ -200,6 +212,7 @@ class StudyConfig(Section):
     model: ModelConfig = ModelConfig()
     loss: LossConfig = LossConfig()
     train: TrainConfig = TrainConfig()
+    speed: SpeedConfig = SpeedConfig()
     keep: Literal["best", "all"] = Field(
         "best", description="bundles kept on disk: one of each method (best on validation), or of every run"
     )

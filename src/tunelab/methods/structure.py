@@ -15,7 +15,7 @@ has level L + 1.
 import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import torch
@@ -118,7 +118,7 @@ class Structure:
     def levels(self) -> dict[str, int]:
         """The level of every parameter (see the module's docstring)."""
         head = self.head_parameters()
-        above = self._above()
+        above = self._above
         levels: dict[str, int] = {}
         for name, _ in self.model.named_parameters():
             if name in head:
@@ -129,6 +129,7 @@ class Structure:
                 levels[name] = self.depth if name in above else 0
         return levels
 
+    @cached_property
     def _above(self) -> set[str]:
         """Trunk parameters that the last layer's output does not depend on, asked of autograd.
 
@@ -178,7 +179,7 @@ class Structure:
         live = [self.model.get_submodule(name) for name in self.head_modules()]
         live += [self.model.get_submodule(layer.name) for layer in self.layers[frozen_depth - 1 :]]
         if frozen_depth <= self.depth:  # the final norm trains with the top layer
-            above = self._above()
+            above = self._above
             live += [self.model.get_submodule(name.rpartition(".")[0]) for name in above]
         live_ids = {id(part) for module in live for part in module.modules()}
         return list(_without(self.trunk, live_ids))

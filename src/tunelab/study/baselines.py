@@ -130,15 +130,15 @@ def _mean_hidden(trunk: Any, examples: Examples, device: str) -> np.ndarray:
     trunk.eval()
     precision = choose("auto", device)
     found: np.ndarray | None = None
-    for which in sorted_batches(examples.lengths, tokens_at_once(device)):
-        inputs, _ = examples.batch(which, device)
-        with precision():
+    with precision(trunk):
+        for which in sorted_batches(examples.lengths, tokens_at_once(device)):
+            inputs, _ = examples.batch(which, device)
             hidden_BTD = trunk(**inputs).last_hidden_state.float()
-        mask_BT1 = inputs["attention_mask"].unsqueeze(-1)
-        mean_BD = ((hidden_BTD * mask_BT1).sum(1) / mask_BT1.sum(1)).cpu().numpy()
-        if found is None:
-            found = np.zeros((len(examples), mean_BD.shape[1]), dtype=np.float32)
-        found[which] = mean_BD
+            mask_BT1 = inputs["attention_mask"].unsqueeze(-1)
+            mean_BD = ((hidden_BTD * mask_BT1).sum(1) / mask_BT1.sum(1)).cpu().numpy()
+            if found is None:
+                found = np.zeros((len(examples), mean_BD.shape[1]), dtype=np.float32)
+            found[which] = mean_BD
     assert found is not None
     return found
 

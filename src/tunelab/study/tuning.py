@@ -64,6 +64,7 @@ def run_config(
         model=candidate.model,
         loss=config.loss,
         train=train,
+        speed=config.speed,
         share=share,
         seed=seed,
         fold=fold,

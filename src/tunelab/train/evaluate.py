@@ -32,13 +32,12 @@ def predict_logits(
     model.eval()
     found: np.ndarray | None = None
     batches = sorted_batches(examples.lengths, tokens_at_once(precision.device))
-    for which in [np.arange(len(examples))] if whole else batches:
-        inputs, _ = examples.batch(which, precision.device)
-        with precision():
-            logits = model(**inputs).logits
-        part = logits.float().cpu().numpy()
-        if found is None:
-            found = np.zeros((len(examples), *part.shape[1:]), dtype=np.float32)
-        found[which] = part
+    with precision(model):
+        for which in [np.arange(len(examples))] if whole else batches:
+            inputs, _ = examples.batch(which, precision.device)
+            part = model(**inputs).logits.float().cpu().numpy()
+            if found is None:
+                found = np.zeros((len(examples), *part.shape[1:]), dtype=np.float32)
+            found[which] = part
     assert found is not None, "no rows to predict"
     return found

@@ -252,10 +252,10 @@ def _micro_batches(
     seen = padded = 0
     for first in range(0, len(rows), state.micro_batch_size):
         inputs, targets = examples.batch(rows[first : first + state.micro_batch_size], precision.device)
-        with precision():
+        with precision(model):
             logits = model(**inputs).logits
-        loss, weight = objective(logits, targets)
-        accelerator.backward(loss)
+            loss, weight = objective(logits, targets)
+            accelerator.backward(loss)
         total += float(loss.detach())
         count += float(weight)
         seen += int(inputs["attention_mask"].sum())

@@ -1,17 +1,28 @@
 """Which number format the matrix products of training use, and how it is switched on."""
 
 import contextlib
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tunelab.train.tables import input_table, is_plain_table
 
 __all__ = ["Precision", "choose"]
 
 
 @dataclass(frozen=True)
 class Precision:
-    """A chosen precision: parameters, optimizer, losses and norms stay float32 in either case.
+    """A chosen precision; what the optimizer sees is float32 in either case.
+
+    bfloat16: inside the context the model's weights are bfloat16 copies of the float32 ones, and so is every
+    activation; sums inside norms, softmax's and losses are float32 (in their kernels or by the objective).
+    Gradients are added up in float32, and so are those of embedding tables, row by row: one token's
+    gradient is a sum over many places, of which bfloat16 would lose most (Micikevicius et al. 2018,
+    arXiv:1710.03740, section 3.1, for the master weights).
 
     Predictions that are judged (validation's best moment aside) are always made in float32, so the
     scores are those of the bundle that anyone loads.
@@ -20,12 +31,72 @@ class Precision:
     name: Literal["float32", "bfloat16"]
     device: str
     reason: str
+    _copies: dict[nn.Parameter, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
-    def __call__(self) -> contextlib.AbstractContextManager[object]:
-        """The context a forward pass runs in."""
-        if self.name == "float32":
-            return contextlib.nullcontext()
-        return torch.autocast(torch.device(self.device).type, dtype=torch.bfloat16)
+    def __call__(self, model: nn.Module) -> contextlib.AbstractContextManager[None]:
+        """The context in which `model` runs forward and backward; outside it everything is float32.
+
+        Gradients found on leaving are float32 and added to those that were there on entering.
+        """
+        return contextlib.nullcontext() if self.name == "float32" else self._low(model)
+
+    @contextlib.contextmanager
+    def _low(self, model: nn.Module) -> Iterator[None]:
+        tables: list[Any] = [m for m in model.modules() if is_plain_table(m)]
+        leaves = {m: m.weight.detach().requires_grad_(m.weight.requires_grad) for m in tables}
+        inputs = input_table(model)  # only looked up, so no copy of it is needed
+        parameters = [
+            p
+            for p in model.parameters()
+            if p.dtype == torch.float32 and (inputs is None or p is not inputs.weight)
+        ]
+        kept = [(p, p.data, p.grad) for p in parameters]
+        self._refresh(parameters)
+        before = {m: m.__dict__.get("forward") for m in tables}
+        try:
+            for parameter in parameters:
+                parameter.grad = None
+                parameter.data = self._copies[parameter]
+            for table, leaf in leaves.items():
+                table.forward = _lookup(table, leaf)
+            yield
+        finally:
+            for table, forward in before.items():
+                _put_back(table, forward)
+            for parameter, master, gradient in kept:
+                found, parameter.grad = parameter.grad, None
+                parameter.data = master
+                parameter.grad = _added(gradient, found)
+            for table, leaf in leaves.items():
+                table.weight.grad = _added(table.weight.grad, leaf.grad)
+
+    def _refresh(self, parameters: list[nn.Parameter]) -> None:
+        """Copies what may have changed: in training only what trains now."""
+        everything = not torch.is_grad_enabled()
+        changed = [p for p in parameters if everything or p.requires_grad or p not in self._copies]
+        for parameter in changed:
+            copy = self._copies.get(parameter)
+            if copy is None or copy.shape != parameter.shape:
+                self._copies[parameter] = torch.empty_like(parameter, dtype=torch.bfloat16).detach()
+        with torch.no_grad():
+            torch._foreach_copy_([self._copies[p] for p in changed], [p.data for p in changed])
+
+
+def _lookup(table: Any, leaf: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda ids: F.embedding(ids, leaf, table.padding_idx).to(torch.bfloat16)
+
+
+def _put_back(module: Any, forward: Any) -> None:
+    if forward is None:
+        del module.forward
+    else:
+        module.forward = forward
+
+
+def _added(before: Tensor | None, found: Tensor | None) -> Tensor | None:
+    if found is None:
+        return before
+    return found.float() if before is None else before + found.float()
 
 
 def choose(wanted: Literal["auto", "float32", "bfloat16"], device: str) -> Precision:
