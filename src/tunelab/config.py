@@ -123,7 +123,9 @@ class TrainConfig(Section):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 products where the hardware gains from it, else float32"
     )
-    checkpoint_seconds: float = Field(30.0, ge=0, description="seconds between checkpoints; 0: every step")
+    checkpoint_seconds: float = Field(
+        30.0, ge=0, description="seconds between checkpoints (more where writing is slow); 0: every step"
+    )
     trackers: tuple[str, ...] = Field((), description="further trackers of `accelerate` (wandb, mlflow, ...)")
 
 
@@ -134,6 +136,9 @@ class SpeedConfig(Section):
     attention: bool = Field(True, description="on a CPU: the attention that is faster for the batch's length")
     compact_vocabulary: bool = Field(True, description="train the rows of the embedding table that occur")
     fast_dropout: bool = Field(True, description="on a CPU: dropout masks from random bytes")
+    first_token: bool = Field(
+        True, description="last layer: for the first token alone, where the head reads no other"
+    )
     trunk_cache: bool = Field(True, description="compute what frozen layers give once for a whole study")
 
 

@@ -43,7 +43,9 @@ class Cost(Section):
     """What a method cost, each part measured apart. Means over its runs unless said otherwise."""
 
     tuning_seconds: float = Field(description="all trials together; 0 where nothing was tuned")
-    train_seconds: float = Field(description="of one run, evaluations not counted")
+    train_seconds: float = Field(
+        description="of one run, evaluations not counted; frozen layers as if computed for it alone"
+    )
     evaluation_seconds: float = Field(description="of one run: the validations during training")
     test_seconds: float = Field(description="of one run: judging the test rows")
     peak_memory_bytes: float

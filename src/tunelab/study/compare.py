@@ -5,7 +5,7 @@ import json
 import shutil
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +132,7 @@ def compare(
         workers, threads = plan_workers(config.workers, device)
         pool = Pool(workers, threads, listener)
         pool.warm_up()
-        prepared = _prepare_all(config, entries)
+        prepared = _prepare_all(config, entries, root)
         first = next(iter(prepared.values()))
         if fresh:
             _clear(root)
@@ -201,15 +201,17 @@ def compare(
         if config.keep == "best":
             for works in judged.values():
                 prune(works)
+        shutil.rmtree(root / "features", ignore_errors=True)
         return Study(root, record, bundle, first.findings, dict(record.failures))
 
 
-def _prepare_all(config: StudyConfig, entries: Sequence[Candidate]) -> dict[str, Prepared]:
+def _prepare_all(config: StudyConfig, entries: Sequence[Candidate], root: Path) -> dict[str, Prepared]:
     """The data, once a model: each has its own tokenizer, and the same rows on the same sides."""
     found = {}
     for name in dict.fromkeys(entry.model.name for entry in entries):
         model = config.model.model_copy(update={"name": name})
-        found[name] = prepare(config.files, config.task, config.data, model)
+        whole = prepare(config.files, config.task, config.data, model)
+        found[name] = replace(whole, features=root / "features")
     known: dict[str, str] = {}
     for name, each in found.items():
         weights = f"{each.model_digest} {each.token_digest} {each.model.max_length}"
@@ -397,7 +399,7 @@ def _clear(folder: Path) -> None:
                 "give another folder with --out"
             )
         return
-    for name in ("runs", "winner", "reference", "probes"):
+    for name in ("runs", "winner", "reference", "probes", "features"):
         shutil.rmtree(folder / name, ignore_errors=True)
     for name in (
         "study.json",

@@ -11,7 +11,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 
 from tunelab import methods
-from tunelab.config import RunConfig
+from tunelab.config import RunConfig, TrainConfig
 from tunelab.data.batch import Examples, epoch_batches, sorted_batches
 from tunelab.errors import Stopped
 from tunelab.study import forgetting
 from tunelab.study.prepare import Prepared
-from tunelab.study.run import Kind, attach, peak_memory, save_bundle
+from tunelab.study.run import Kind, attach, judging, peak_memory, save_bundle, speed_up
 from tunelab.train.evaluate import predict_logits, tokens_at_once
 from tunelab.train.loop import train
 from tunelab.train.precision import choose
@@ -32,10 +32,10 @@ from tunelab.train.schedule import total_steps
 
 __all__ = ["Probe", "predict_memory", "predict_seconds", "probe_run"]
 
-#: Optimizer steps; the first two warm up and are not timed. Methods that change while they train (gradual)
-#: pass all their phases in them.
+#: Optimizer steps that are timed. Methods that change while they train (gradual) pass all their phases in
+#: them, and so they do in the few steps before, after which memory grows by new batch sizes alone.
 _STEPS = 16
-_WARM = 2
+_WARM = 3
 _EVALUATED = 6  # batches
 
 
@@ -85,53 +85,48 @@ def probe_run(
     precision = choose(config.train.precision, device)
     shutil.rmtree(folder, ignore_errors=True)
 
-    evaluate_seconds = _forward(tuned.model, prepared.examples(split.valid, task), precision)
-    judged = split.test if len(split.test) else split.valid
-    judge_seconds = _forward(tuned.model, prepared.examples(judged, task), choose("float32", device))
+    judged = prepared.examples(split.test if len(split.test) else split.valid, task)
+    alone = config.model_copy(update={"speed": config.speed.model_copy(update={"trunk_cache": False})})
+    with judging(alone, prepared, tuned, judged, device) as (rows, _):
+        judge_seconds = _forward(tuned.model, rows, choose("float32", device))
     began = time.monotonic()
     if reference is not None:  # (what a run does; a measure that fails there costs no method its place)
         forgetting.measure_forgetting(tuned, reference, prepared, device)
     save_bundle(folder / "bundle", prepared, method, task, tuned, {}, {})
     save_seconds = time.monotonic() - began
 
-    examples = _spread(prepared.examples(split.train, task), config)
-    times: list[float] = []
-    peaks: list[int] = []
+    watch = _Watch(device)
+    with speed_up(config, prepared, tuned, task, precision) as fast:
+        evaluate_seconds = _forward(tuned.model, fast.valid, precision)
+        examples = _spread(fast.train, config)
 
-    def note(kind: str, values: Mapping[str, Any]) -> None:
-        if kind == "step":
-            times.append(time.monotonic())
-            peaks.append(peak_memory(device))
+        def steps(count: int, where: Path, until: Callable[[], bool]) -> None:
+            train(
+                tuned,
+                task.objective,
+                examples,
+                lambda: ({"loss": 0.0}, "loss"),
+                _few(config.train, count, len(examples)),
+                learning_rate=config.train.learning_rate or method.learning_rate,
+                seed=config.seed,
+                folder=where,
+                precision=precision,
+                listener=watch,
+                stop=lambda: stop() or until(),
+            )
 
-    quick = config.train.model_copy(
-        update={
-            "epochs": _STEPS / math.ceil(len(examples) / config.train.batch_size),
-            "evaluations_per_epoch": 1,
-            "patience": 0,
-            "checkpoint_seconds": 1e9,
-            "trackers": (),
-        }
-    )
-    with contextlib.suppress(Stopped):  # it is stopped one step early, so that it writes a checkpoint
-        train(
-            tuned,
-            task.objective,
-            examples,
-            lambda: ({"loss": 0.0}, "loss"),
-            quick,
-            learning_rate=config.train.learning_rate or method.learning_rate,
-            seed=config.seed,
-            folder=folder,
-            precision=precision,
-            listener=note,
-            stop=lambda: stop() or len(times) == _STEPS - 1,
-        )
+        with contextlib.suppress(Stopped):
+            steps(_WARM, folder / "warm", lambda: False)
+            watch.clear()
+            # Stopped one step early, so that it writes a checkpoint.
+            steps(_STEPS, folder, lambda: len(watch.times) == _STEPS - 1)
     if stop():
         raise Stopped("stopped while the plan was measured")
     with_checkpoint = peak_memory(device)
     shutil.rmtree(folder, ignore_errors=True)
-    sizes = _sizes(examples.lengths, config.train.batch_size, config.seed, len(times))
-    step_seconds, token_seconds = _fit(sizes[_WARM:], np.diff(times)[_WARM - 1 :])
+    sizes = _sizes(examples.lengths, config.train.batch_size, config.seed, len(watch.times))
+    step_seconds, token_seconds = _fit(sizes[1:], np.diff(watch.times))
+    peaks = watch.peaks
     half = len(peaks) // 2
     shapes, before = len(set(sizes)), len(set(sizes[:half]))
     doublings = math.log2(shapes / before) if shapes > before else 1.0
@@ -149,6 +144,37 @@ def probe_run(
     ).as_dict()
 
 
+class _Watch:
+    """Notes when each step ended, and the largest memory until then."""
+
+    def __init__(self, device: str) -> None:
+        self.times: list[float] = []
+        self.peaks: list[int] = []
+        self._device = device
+
+    def __call__(self, kind: str, values: Mapping[str, Any]) -> None:
+        if kind == "step":
+            self.times.append(time.monotonic())
+            self.peaks.append(peak_memory(self._device))
+
+    def clear(self) -> None:
+        self.times.clear()
+        self.peaks.clear()
+
+
+def _few(config: TrainConfig, steps: int, rows: int) -> TrainConfig:
+    """The same training, of so many steps, with one validation and no checkpoint."""
+    return config.model_copy(
+        update={
+            "epochs": steps / math.ceil(rows / config.batch_size),
+            "evaluations_per_epoch": 1,
+            "patience": 0,
+            "checkpoint_seconds": 1e9,
+            "trackers": (),
+        }
+    )
+
+
 def _spread(examples: Examples, config: RunConfig) -> Examples:
     """The rows of batches of the first epoch, from the shortest to the longest; the longest is among them."""
     lengths = examples.lengths
@@ -157,9 +183,7 @@ def _spread(examples: Examples, config: RunConfig) -> Examples:
     order = sorted(batches, key=lambda b: (int(lengths[b].max()), int(b[0])))
     chosen = {int(i) for i in np.linspace(0, len(order) - 1, min(_STEPS, len(order))).round()}
     rows = np.concatenate([order[i] for i in sorted(chosen)])
-    return Examples(
-        examples.tokens, examples.targets, examples.rows[rows], examples.max_length, examples.pad_id
-    )
+    return replace(examples, rows=examples.rows[rows])
 
 
 def _sizes(lengths: np.ndarray, batch_size: int, seed: int, steps: int) -> list[int]:
@@ -195,9 +219,7 @@ def _forward(model: Any, examples: Examples, precision: Any) -> float:
     chosen = [batches[i] for i in np.linspace(0, len(batches) - 1, min(_EVALUATED, len(batches))).astype(int)]
     seconds, tokens = 0.0, 0
     for repeat, which in enumerate([chosen[0], *chosen]):
-        part = Examples(
-            examples.tokens, examples.targets, examples.rows[which], examples.max_length, examples.pad_id
-        )
+        part = replace(examples, rows=examples.rows[which])
         began = time.monotonic()
         predict_logits(model, part, precision)
         if repeat:  # the first warms up

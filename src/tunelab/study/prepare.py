@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -28,6 +29,7 @@ class Prepared:
     splits: one, or one a fold; refit: all rows but a validation slice, for the winner after folds.
     model: its settings, with the length settled; digest: of texts and labels; model_digest: of the
     pretrained weights; token_digest: of what the tokenizer made of the texts.
+    features: folder where the runs share what frozen layers give; None: each computes it for itself.
     """
 
     table: Table
@@ -42,6 +44,7 @@ class Prepared:
     digest: str
     model_digest: str
     token_digest: str
+    features: Path | None = None
 
     def split(self, fold: int, share: float = 1.0) -> Split:
         """The split of a fold; -1 is the final refit on all rows.
@@ -55,6 +58,11 @@ class Prepared:
         order = spread(codes, np.random.default_rng(0).permutation(len(whole.train)))
         kept = np.sort(whole.train[order[: max(1, round(share * len(whole.train)))]])
         return replace(whole, train=kept, digest=f"{whole.digest}-{len(kept)}")
+
+    def trained_rows(self, fold: int) -> np.ndarray:
+        """The rows that runs on this fold or, where there are several, on any fold train or validate on."""
+        splits = self.splits if len(self.splits) > 1 else (self.split(fold),)
+        return np.unique(np.concatenate([part for split in splits for part in (split.train, split.valid)]))
 
     def lean(self) -> "Prepared":
         """Without the texts, which only the baselines read: this is what travels to the workers."""

@@ -3,6 +3,7 @@
 Kinds of runs: "judged" and "refit" leave a bundle; "curve" is judged only; "trial" sees no test row.
 """
 
+import contextlib
 import hashlib
 import json
 import random
@@ -20,7 +21,7 @@ import torch
 import yaml
 
 from tunelab import methods
-from tunelab.config import RunConfig
+from tunelab.config import RunConfig, SpeedConfig
 from tunelab.data.batch import Examples
 from tunelab.files import output_errors, write_atomically, write_json
 from tunelab.methods.base import Method, Tuned
@@ -32,6 +33,7 @@ from tunelab.study.prepare import Prepared
 from tunelab.tasks.base import Task
 from tunelab.train import checkpoint
 from tunelab.train.evaluate import predict_logits
+from tunelab.train.levers import Faster, faster, faster_judging
 from tunelab.train.loop import Trained, train
 from tunelab.train.precision import Precision, choose
 from tunelab.train.schedule import total_steps
@@ -42,6 +44,7 @@ __all__ = [
     "Kind",
     "attach",
     "judge_of",
+    "judging",
     "peak_memory",
     "read_record",
     "remove_bundle",
@@ -50,6 +53,7 @@ __all__ = [
     "run_once",
     "save_bundle",
     "seed_everything",
+    "speed_up",
     "verify",
     "write_predictions",
 ]
@@ -128,22 +132,22 @@ def run_once(
     method = methods.find(config.method).make(config.settings)
     task = prepared.task(config.task, config.fold, config.loss, config.share)
     tuned, total = attach(config, prepared, method, task, device)
-    split = prepared.split(config.fold, config.share)
     precision = choose(config.train.precision, device)
     load_seconds = time.monotonic() - clock
-    trained = train(
-        tuned,
-        task.objective,
-        prepared.examples(split.train, task),
-        judge_of(tuned, task, prepared.examples(split.valid, task), precision),
-        config.train,
-        learning_rate=config.train.learning_rate or method.learning_rate,
-        seed=config.seed,
-        folder=folder,
-        precision=precision,
-        listener=listener,
-        stop=stop,
-    )
+    with speed_up(config, prepared, tuned, task, precision) as fast:
+        trained = train(
+            tuned,
+            task.objective,
+            fast.train,
+            judge_of(tuned, task, fast.valid, precision),
+            config.train,
+            learning_rate=config.train.learning_rate or method.learning_rate,
+            seed=config.seed,
+            folder=folder,
+            precision=precision,
+            listener=listener,
+            stop=stop,
+        )
     record: dict[str, Any] = {
         "status": "finished",
         "kind": kind,
@@ -154,8 +158,8 @@ def run_once(
         "share": config.share,
         "deciding": task.deciding,
         "valid": trained.best,
-        "cost": _cost(trained, tuned, total, load_seconds),
-        "training": _training(trained, config, method, precision),
+        "cost": {**_cost(trained, tuned, total, load_seconds), "trunk_seconds": fast.trunk_seconds},
+        "training": {**_training(trained, config, method, precision), "levers": fast.told},
         "notes": trained.notes,
         "provenance": {
             **_about(config, prepared, precision.name),
@@ -197,6 +201,41 @@ def attach(
     )
     total = sum(p.numel() for p in model.parameters())
     return method.attach(model), total
+
+
+def speed_up(
+    config: RunConfig, prepared: Prepared, tuned: Tuned, task: Task, precision: Precision
+) -> contextlib.AbstractContextManager[Faster]:
+    """The context in which a run is trained and validated, and the rows to do it with."""
+    split = prepared.split(config.fold, config.share)
+    return faster(
+        tuned,
+        prepared.examples(split.train, task),
+        prepared.examples(split.valid, task),
+        prepared.examples(prepared.trained_rows(config.fold), task),
+        _speed(config, prepared),
+        precision,
+        prepared.features,
+        features_key(config, prepared),
+    )
+
+
+def _speed(config: RunConfig, prepared: Prepared) -> SpeedConfig:
+    """The levers, less the attention where the user has chosen one."""
+    chosen = prepared.model.attention != "auto"
+    return config.speed.model_copy(update={"attention": False}) if chosen else config.speed
+
+
+def features_key(config: RunConfig, prepared: Prepared) -> str:
+    """What decides the output of frozen layers for a row, besides which layers, rows and precision."""
+    parts = (
+        prepared.model_digest,
+        prepared.token_digest,
+        prepared.model.model_dump_json(exclude={"name"}),
+        _speed(config, prepared).attention,
+        torch.get_num_threads(),
+    )
+    return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
 
 
 def judge_of(
@@ -255,12 +294,23 @@ def _judge_test(
     split = prepared.split(config.fold, config.share)
     rows = split.test if len(split.test) else split.valid
     began = time.monotonic()
-    logits = predict_logits(tuned.model, prepared.examples(rows, task), choose("float32", device))
-    record["cost"]["test_seconds"] = time.monotonic() - began
+    with judging(config, prepared, tuned, prepared.examples(rows, task), device) as (examples, spared):
+        logits = predict_logits(tuned.model, examples, choose("float32", device))
+    record["cost"]["test_seconds"] = time.monotonic() - began + spared  # as if it had been alone
     record["judged_on"] = "test" if len(split.test) else "valid"
     record["scores"] = task.scores(logits, task.targets(prepared.table.frame["label"].iloc[rows].tolist()))
     with output_errors(folder):
         write_predictions(folder / "predictions.parquet", prepared, task, rows, logits)
+
+
+def judging(
+    config: RunConfig, prepared: Prepared, tuned: Tuned, examples: Examples, device: str
+) -> contextlib.AbstractContextManager[tuple[Examples, float]]:
+    """The context in which rows are judged in float32, the rows to do it with, and the seconds that another
+    run has spent on them."""
+    precision = choose("float32", device)
+    key = features_key(config, prepared)
+    return faster_judging(tuned, examples, _speed(config, prepared), precision, prepared.features, key)
 
 
 def _about(config: RunConfig, prepared: Prepared, precision: str) -> dict[str, Any]:

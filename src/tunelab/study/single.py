@@ -1,6 +1,7 @@
 """One run outside a study: `tunelab run`."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ def run_single(
         pool = Pool(1, plan_workers(1, device)[1], listener)
         pool.warm_up()
         prepared = prepare(config.files, config.task, config.data, config.model)
+        prepared = replace(prepared, features=root / "features")
         check_disk(root, model_bytes(prepared), 1)
         if config.fold >= len(prepared.splits):
             raise ConfigError(f"there is no fold {config.fold}: this study has {len(prepared.splits)}")
@@ -54,4 +56,5 @@ def run_single(
         executor.run([work])
         if work.name in executor.problems:
             raise executor.problems[work.name]
+        shutil.rmtree(root / "features", ignore_errors=True)
         return work.folder, read_record(work.folder)

@@ -245,7 +245,7 @@ def _cost(records: Sequence[Mapping[str, Any]], tuning: float) -> Cost:
 
     return Cost(
         tuning_seconds=tuning,
-        train_seconds=mean("train_seconds"),
+        train_seconds=mean("train_seconds") + mean("trunk_seconds"),
         evaluation_seconds=mean("evaluation_seconds"),
         test_seconds=mean("test_seconds"),
         peak_memory_bytes=mean("peak_memory_bytes"),

@@ -111,7 +111,7 @@ def train(
         journal.note(state.steps, note)
 
     epoch, batches = -1, []
-    saved = time.monotonic()
+    next_save = time.monotonic() + config.checkpoint_seconds
     while state.steps < total and not _stale(state, config):
         began = time.monotonic()
         if state.steps // per_epoch != epoch:
@@ -161,10 +161,11 @@ def train(
             else:
                 state.stale += 1
         stopping = stop()
-        if stopping or (state.steps < total and time.monotonic() - saved >= config.checkpoint_seconds):
+        if stopping or (state.steps < total and time.monotonic() >= next_save):
+            began = time.monotonic()
             journal.flush()
             checkpoint.save(folder / "checkpoints", _snapshot(tuned, optimizer, state, best))
-            saved = time.monotonic()
+            next_save = _next_save(began, config.checkpoint_seconds)
         if stopping:
             journal.close()
             raise Stopped(f"stopped after step {state.steps} of {total}; the same command goes on from there")
@@ -183,6 +184,13 @@ def _evaluation_steps(total: int, per_epoch: int, times: int) -> set[int]:
     every = max(1.0, per_epoch / times)
     count = math.floor(total / every)
     return {round(every * i) for i in range(1, count + 1)} | {total}
+
+
+def _next_save(began: float, every: float) -> float:
+    """When the next checkpoint is due, if the last was begun at `began` and is written now: after `every`
+    seconds, or later where writing it takes more than a twentieth of that (0: after every step)."""
+    now = time.monotonic()
+    return now + max(every, 20 * (now - began)) if every else now
 
 
 def _stale(state: Trained, config: TrainConfig) -> bool:

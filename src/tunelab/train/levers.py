@@ -1,0 +1,113 @@
+"""What makes a training faster, put on a model for as long as it trains.
+
+Each lever is a context of its own in a file of its own, says there what it changes, and is switched by one
+setting. The loop knows none of them.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tunelab.config import SpeedConfig
+from tunelab.data.batch import Examples
+from tunelab.methods.base import Tuned
+from tunelab.train.attention import NAME, register, supports
+from tunelab.train.dropout import fast_dropout
+from tunelab.train.first_token import first_token_only
+from tunelab.train.precision import Precision
+from tunelab.train.trunk import cached_trunk
+from tunelab.train.vocabulary import compact_vocabulary
+
+__all__ = ["Faster", "faster", "faster_judging"]
+
+
+@dataclass(frozen=True)
+class Faster:
+    """The rows to train and to validate on, as the levers want them read.
+
+    told: what each lever did, for the record; trunk_seconds: to compute what frozen layers give, once for
+    all runs that share it.
+    """
+
+    train: Examples
+    valid: Examples
+    trunk_seconds: float = 0.0
+    told: dict[str, Any] = field(default_factory=dict)
+
+
+@contextlib.contextmanager
+def faster(
+    tuned: Tuned,
+    train: Examples,
+    valid: Examples,
+    others: Examples,
+    config: SpeedConfig,
+    precision: Precision,
+    features: Path | None,
+    key: str,
+) -> Iterator[Faster]:
+    """The context in which `tuned` is trained and validated.
+
+    others: rows that other runs of the study train or validate on, so that they find them.
+    features: folder that the runs of a study share for what frozen layers give (None: not shared); key: what
+    decides that besides rows, layers and precision.
+    """
+    with contextlib.ExitStack() as stack:
+        told: dict[str, Any] = {}
+        if config.attention:
+            told["attention"] = stack.enter_context(_cpu_attention(tuned.model))
+        seconds, ordinary = 0.0, valid
+        if config.trunk_cache:
+            trunk = stack.enter_context(cached_trunk(tuned, [train, valid, others], precision, features, key))
+            train, valid, _ = trunk.examples
+            seconds = trunk.seconds
+            told["trunk_cache"] = trunk.told()
+        if config.first_token:
+            told["first_token"] = stack.enter_context(first_token_only(tuned.model, ordinary))
+        if config.compact_vocabulary:
+            told["vocabulary"] = stack.enter_context(compact_vocabulary(tuned, [train, valid]))
+        if config.fast_dropout:
+            stack.enter_context(fast_dropout(tuned.model))
+        yield Faster(train, valid, seconds, told)
+
+
+@contextlib.contextmanager
+def faster_judging(
+    tuned: Tuned,
+    examples: Examples,
+    config: SpeedConfig,
+    precision: Precision,
+    features: Path | None,
+    key: str,
+) -> Iterator[tuple[Examples, float]]:
+    """The context in which `tuned` gives its logits for `examples`: the rows as they are read there, and the
+    seconds that an earlier run has spent on them for this one."""
+    with contextlib.ExitStack() as stack:
+        ordinary, spared = examples, 0.0
+        if config.attention:
+            stack.enter_context(_cpu_attention(tuned.model))
+        if config.trunk_cache and features is not None:  # (for one run alone it is the same work)
+            trunk = stack.enter_context(cached_trunk(tuned, [examples], precision, features, key))
+            (examples,) = trunk.examples
+            spared = 0.0 if trunk.built else trunk.seconds
+        if config.first_token:
+            stack.enter_context(first_token_only(tuned.model, ordinary))
+        yield examples, spared
+
+
+@contextlib.contextmanager
+def _cpu_attention(model: Any) -> Iterator[bool]:
+    """Our attention on a CPU, for models that let one choose; gives whether it is used."""
+    plain = model.get_base_model() if hasattr(model, "get_base_model") else model
+    before = getattr(plain.config, "_attn_implementation", None)
+    if {parameter.device.type for parameter in plain.parameters()} != {"cpu"} or not supports(type(plain)):
+        yield False
+        return
+    register()
+    plain.set_attn_implementation(NAME)
+    try:
+        yield True
+    finally:
+        plain.set_attn_implementation(before)
