@@ -10,7 +10,7 @@ from tiny import make_model_folder, write_sentences
 
 from tunelab.config import RunConfig, SpeedConfig
 from tunelab.study.prepare import Prepared, prepare
-from tunelab.study.run import run_once
+from tunelab.study.run import run_once, verify
 from tunelab.train.checkpoint import latest
 
 OFF = dict.fromkeys(SpeedConfig.model_fields, False)
@@ -55,6 +55,9 @@ def test_a_run_ends_where_it_ends_without_levers(method: str, files: tuple[str, 
     told = record["training"]["levers"]
     assert told["first_token"]
     assert (told["trunk_cache"]["note"] == "") == (method in ("head", "top_layers", "gradual"))
+    assert told["attention"] == (method != "prefix")  # which has its own
+    prepared = prepare(on.files, on.task, on.data, on.model)
+    assert verify(tmp_path / "on", prepared)["status"] == "finished"  # the bundle, opened without any lever
     assert plain["training"]["levers"] == {}
     assert record["training"]["tokens"] == plain["training"]["tokens"]
 

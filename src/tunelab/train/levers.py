@@ -99,10 +99,12 @@ def faster_judging(
 
 @contextlib.contextmanager
 def _cpu_attention(model: Any) -> Iterator[bool]:
-    """Our attention on a CPU, for models that let one choose; gives whether it is used."""
+    """Our attention on a CPU, for models that let one choose; gives whether it is used. (Not where a method
+    has put its own in its place, as prefix does.)"""
     plain = model.get_base_model() if hasattr(model, "get_base_model") else model
     before = getattr(plain.config, "_attn_implementation", None)
-    if {parameter.device.type for parameter in plain.parameters()} != {"cpu"} or not supports(type(plain)):
+    on_cpu = {parameter.device.type for parameter in plain.parameters()} == {"cpu"}
+    if before not in ("eager", "sdpa") or not on_cpu or not supports(type(plain)):
         yield False
         return
     register()
