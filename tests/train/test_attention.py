@@ -73,7 +73,7 @@ def test_deberta_computes_its_own() -> None:
     assert not supports(type(make_model("deberta-v2")))
 
 
-@pytest.mark.parametrize("block", [1, 300, 2**18])
+@pytest.mark.parametrize("block", [1, 1200, 2**20])
 @pytest.mark.parametrize(
     "shape", [(3, 4, 4, 7, 7, 8), (3, 4, 2, 7, 7, 8), (3, 4, 2, 5, 9, 8), (1, 2, 1, 1, 6, 4)]
 )
@@ -125,7 +125,7 @@ def test_bfloat16_is_at_least_as_exact_as_eager(tokens: int) -> None:
 def test_dropout_is_that_of_the_probabilities(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     """The mask is read off with a value that names the keys; with it, P · mask · scale V and its gradients are
     written out. Computing the probabilities again gives the same bits as keeping them."""
-    monkeypatch.setattr(attention, "_BLOCK", 200)
+    monkeypatch.setattr(attention, "_BLOCK", 800)
     tensors = heads(3, 4, 2, 8, 8, 8, dtype=dtype)
     names = torch.eye(8, dtype=dtype).expand(3, 2, 8, 8)
     bias, p, state = padding(3, 8, 8), 0.3, torch.get_rng_state()
@@ -164,6 +164,18 @@ def test_dropout_elsewhere_is_the_models_own() -> None:
         torch.manual_seed(5)
         found.append(model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits)
     assert torch.equal(*found)
+
+
+def test_weights_where_they_are_asked_for() -> None:
+    tensors, mask = heads(2, 4, 2, 6, 6, 8), padding(2, 6, 6)
+    expected = eager_attention_forward(Layer(), *tensors, torch.where(mask, 0.0, -1e30), scaling=0.3)
+    Layer.__module__, own = eager_attention_forward.__module__, Layer.__module__
+    try:
+        found = attend(Layer(), *tensors, mask, scaling=0.3, output_attentions=True)
+    finally:
+        Layer.__module__ = own
+    torch.testing.assert_close(found, expected)
+    assert attend(Layer(), *tensors, mask, scaling=0.3)[1] is None
 
 
 def test_fused_kernel_from_the_crossover_on() -> None:

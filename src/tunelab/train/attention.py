@@ -8,8 +8,8 @@ The same function as transformers' "eager" and "sdpa"; sums are in another order
 What differs is how the work is laid out. Eager attention sweeps five tensors of B·H·T·S numbers through
 memory forward; torch's fused kernel has no dropout on a CPU (it falls back to those sweeps), and in bfloat16
 its backward pass is slow. Here one block of rows and heads goes from Q to O before the next begins, so that
-its scores stay in the cache; scores are float32 between the products (torch's softmax of short rows of
-bfloat16 has no vector code: 5.6 against 1.5 nanoseconds a number at 24 keys); the probabilities alone are
+its scores stay in the cache; scores of short rows are float32 between the products (torch's softmax of those
+has no vector code for bfloat16: 5.6 against 1.5 nanoseconds a number at 24 keys); the probabilities alone are
 kept for the backward pass, with one byte a number for dropout, or nothing where they would be too large (they
 are then computed again, from the same seed: the same bits). Heads that share keys share their products too.
 
@@ -29,6 +29,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -48,8 +49,10 @@ NEVER = 2**31
 Pass = Literal["train", "predict"]
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 
-#: Scores of a block, numbers: they and their few copies should fit into a core's second cache and the third.
-_BLOCK = 2**18
+#: Scores of a block, bytes: they and their few copies should fit into the caches.
+_BLOCK = 2**21
+#: Rows with fewer keys have float32 scores.
+_SHORT = 64
 #: Probabilities of a layer that are kept for its backward pass, numbers (3 bytes each in bfloat16); above it
 #: they are computed again, which costs a third more time.
 _KEPT = 2**26
@@ -94,16 +97,18 @@ def attend(
 ) -> tuple[Tensor, Tensor | None]:
     """What transformers calls: the output, [B, T, H, e], and None (the weights where they are asked for).
 
-    Falls back to the model's own eager attention for weights and for dropout outside `fast_dropout`, and to
-    transformers' sdpa for all it does not know.
+    Falls back to the model's own eager attention for weights and, on a CPU, for dropout outside
+    `fast_dropout`; to transformers' sdpa for all it does not know, other devices among it.
     """
     tensors = (query_BHTd, key_BhSd, value_BhSe)
     own = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
     p = dropout if module.training else 0.0
     causal = is_causal if is_causal is not None else getattr(module, "is_causal", True)
     causal = bool(causal) and attention_mask is None and query_BHTd.shape[2] > 1
-    slow = p > 0 and (p >= 1 or not fast.active() or query_BHTd.device.type != "cpu")
-    if own is not None and (slow or kwargs.get("output_attentions")):
+    square = query_BHTd.shape[2] == key_BhSd.shape[2]
+    torchs = p > 0 and (p >= 1 or not fast.active())
+    on_cpu = query_BHTd.device.type == "cpu"
+    if own and (square or not causal) and ((on_cpu and torchs) or kwargs.get("output_attentions")):
         mask = _causal(query_BHTd) if causal else attention_mask
         mask = None if mask is None else _additive(mask, query_BHTd.dtype)
         scaling = scaling if scaling is not None else query_BHTd.shape[-1] ** -0.5
@@ -111,7 +116,7 @@ def attend(
             module, *tensors, mask, dropout=dropout, scaling=scaling, **kwargs
         )
         return result
-    if slow or not _known(tensors, attention_mask, causal, kwargs) or _fused_wins(tensors, p):
+    if torchs or not _known(tensors, attention_mask, causal, kwargs) or _fused_wins(tensors, p):
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
         output, _ = sdpa_attention_forward(
@@ -169,9 +174,11 @@ def _plain(
     """[B, T, H, e], by matrix products."""
     needed = torch.is_grad_enabled() and any(t.requires_grad for t in (query_BHTd, key_BhSd, value_BhSe))
     scores = query_BHTd.shape[:3].numel() * key_BhSd.shape[2]
+    wide = torch.float32 if key_BhSd.shape[2] < _SHORT else query_BHTd.dtype
     work = _Work(
         scaling=scaling if scaling is not None else query_BHTd.shape[-1] ** -0.5,
-        mask=None if mask is None else _additive(mask, torch.float32),
+        mask=None if mask is None else _additive(mask, query_BHTd.dtype),
+        wide=wide,
         p=p,
         seed=fast.draw_seed() if p > 0 else 0,
         keep=needed and scores <= _KEPT,
@@ -180,23 +187,30 @@ def _plain(
     return apply(query_BHTd, key_BhSd, value_BhSe, work)
 
 
+@dataclass(frozen=True)
 class _Work:
-    """What forward and backward pass share besides the tensors."""
+    """What forward and backward pass share besides the tensors.
 
-    def __init__(self, scaling: float, mask: Tensor | None, p: float, seed: int, keep: bool) -> None:
-        self.scaling, self.mask, self.p, self.seed, self.keep = scaling, mask, p, seed, keep
+    wide: the dtype in which the softmax is computed; keep: whether probabilities are kept.
+    """
+
+    scaling: float
+    mask: Tensor | None
+    wide: torch.dtype
+    p: float
+    seed: int
+    keep: bool
 
     def probabilities(self, query_BHTd: Tensor, key_BhSd: Tensor, block: "_Block") -> Tensor:
-        """Of one block, [N, G·T, S]; float32 until they are rounded to the inputs' dtype."""
-        scores = torch.bmm(block.queries(query_BHTd), block.keys(key_BhSd).transpose(1, 2))
-        if self.mask is None:
-            scores = scores.float().mul_(self.scaling)
-        else:
+        """Of one block, [N, G·T, S]."""
+        queries, keys = block.queries(query_BHTd), block.keys(key_BhSd)
+        scores = queries.new_empty(block.size, queries.shape[1], keys.shape[1])
+        if self.mask is not None:
             mask = self.mask if len(self.mask) == 1 else self.mask[block.rows]
-            tokens, keys = query_BHTd.shape[2], key_BhSd.shape[2]
-            per_row = scores.view(block.count, -1, tokens, keys)
-            scores = torch.add(mask, per_row, alpha=self.scaling).view(scores.shape)
-        return torch.softmax(scores, -1).to(query_BHTd.dtype)
+            scores.view(block.count, -1, query_BHTd.shape[2], keys.shape[1]).copy_(mask)
+        beta = 0 if self.mask is None else 1  # with 0 what is in `scores` is not read
+        scores.baddbmm_(queries, keys.transpose(1, 2), beta=beta, alpha=self.scaling)
+        return torch.softmax(scores.to(self.wide), -1).to(query_BHTd.dtype)
 
     def kept(self, shape: torch.Size, block: "_Block") -> Tensor:
         """Of one block, the bytes of its dropout: the same at every call."""
@@ -231,15 +245,16 @@ class _Block:
         place.copy_(found.view(place.shape))
 
 
-def _blocks(query_BHTd: Tensor, key_BhSd: Tensor) -> Iterator[_Block]:
+def _blocks(query_BHTd: Tensor, key_BhSd: Tensor, wide: torch.dtype) -> Iterator[_Block]:
     rows, heads, keys, _ = key_BhSd.shape
     groups = query_BHTd.shape[1] // heads
     of_head = groups * query_BHTd.shape[2] * keys
-    many = max(1, _BLOCK // (of_head * heads))
-    if of_head * heads <= _BLOCK:
+    most = _BLOCK // wide.itemsize
+    many = max(1, most // (of_head * heads))
+    if of_head * heads <= most:
         places = [(slice(r, min(r + many, rows)), slice(0, heads)) for r in range(0, rows, many)]
     else:
-        step = max(1, _BLOCK // of_head)
+        step = max(1, most // of_head)
         parts = [slice(h, min(h + step, heads)) for h in range(0, heads, step)]
         places = [(slice(r, r + 1), part) for r in range(rows) for part in parts]
     for index, (of_rows, of_heads) in enumerate(places):
@@ -252,7 +267,7 @@ class _Attention(torch.autograd.Function):
         rows, heads, tokens, _ = query.shape
         output = query.new_empty(rows, tokens, heads, value.shape[3])
         saved: list[Tensor] = []
-        for block in _blocks(query, key):
+        for block in _blocks(query, key, work.wide):
             weights = work.probabilities(query, key, block)
             if work.keep:
                 saved.append(weights)
@@ -276,12 +291,12 @@ class _Attention(torch.autograd.Function):
         found = [_like(x) if want else None for x, want in zip((query, key, value), wanted, strict=True)]
         of_query, of_key, of_value = found
         stored = iter(saved)
-        for block in _blocks(query, key):
+        for block in _blocks(query, key, work.wide):
             weights = next(stored) if work.keep else work.probabilities(query, key, block)
             kept = None
             if work.p > 0:
                 kept = next(stored) if work.keep else work.kept(weights.shape, block)
-                kept = kept.float()
+                kept = kept.to(work.wide)
             of_output = block.queries(gradient)
             if of_value is not None:
                 used = weights if kept is None else fast.scaled(weights, kept.to(weights.dtype), work.p)
@@ -289,8 +304,8 @@ class _Attention(torch.autograd.Function):
             if of_query is None and of_key is None:
                 continue
             of_weights = torch.bmm(of_output, block.keys(value).transpose(1, 2))
-            dropped = of_weights.float() if kept is None else fast.scaled(of_weights, kept, work.p)
-            of_scores = torch._softmax_backward_data(dropped, weights.float(), -1, torch.float32)
+            dropped = of_weights.to(work.wide) if kept is None else fast.scaled(of_weights, kept, work.p)
+            of_scores = torch._softmax_backward_data(dropped, weights.to(work.wide), -1, work.wide)
             of_scores = of_scores.mul_(work.scaling).to(query.dtype)
             if of_query is not None:
                 block.put(of_query, torch.bmm(of_scores, block.keys(key)))
