@@ -70,7 +70,8 @@ def _after_attention(model: Any) -> nn.Module | None:
 
 def _first(_module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any]:
     def cut(value: Any) -> Any:
-        return value[:, :1] if isinstance(value, Tensor) and value.dim() == 3 else value
+        # Contiguous, or torch copies a frozen weight once a row instead of viewing [B, 1, D] as [B, D]: 9 ms.
+        return value[:, :1].contiguous() if isinstance(value, Tensor) and value.dim() == 3 else value
 
     return tuple(map(cut, inputs)), {name: cut(value) for name, value in named.items()}
 
