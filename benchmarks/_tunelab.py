@@ -102,7 +102,7 @@ def _study(spec: Mapping[str, Any]) -> dict[str, Any]:
         "failures": dict(study.failures),
         "methods": {
             record["method"]: [
-                [one["seconds"], other["scores"]["accuracy"]]
+                [one["steps_seconds"], other["scores"]["accuracy"]]
                 for one, other in zip(each, records, strict=True)
                 if other["method"] == record["method"]
             ]

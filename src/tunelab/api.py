@@ -61,6 +61,7 @@ def compare(
     models: str | Sequence[str] | None = None,
     task: str | None = None,
     text: str | None = None,
+    text_pair: str | None = None,
     label: str | None = None,
     group: str | None = None,
     effort: str | None = None,
@@ -85,7 +86,7 @@ def compare(
     study (with `add`: the study is extended, nothing in it is run again).
     methods: names (`tunelab methods`); None: all. model: local folder, hub id or packaged alias; models:
     several of them, each with every method.
-    text, label, group: column names; found by themselves where they are unmistakable.
+    text, text_pair, label, group: column names; found by themselves where they are unmistakable.
     effort: quick (no tuning), standard (4 trials of each method, 3 seeds) or thorough (10 and 5); budget:
     "30m", the time it may take: trials, then seeds are left out.
     seeds: runs of each method on each split. folds: cross-validation; "auto": under 2,000 rows.
@@ -108,7 +109,7 @@ def compare(
     check_language(language)
     tree = merge_settings(
         _nested(settings or {}),
-        _given(model=model, text=text, label=label, group=group, folds=folds, rows=rows),
+        _given(model=model, text=text, text_pair=text_pair, label=label, group=group, folds=folds, rows=rows),
     )
     options = {
         "methods": _names(methods),
@@ -222,6 +223,7 @@ def run(
     model: str | None = None,
     task: str | None = None,
     text: str | None = None,
+    text_pair: str | None = None,
     label: str | None = None,
     group: str | None = None,
     seed: int = 0,
@@ -247,7 +249,7 @@ def run(
     """
     tree = merge_settings(
         _nested(settings or {}),
-        _given(model=model, text=text, label=label, group=group, folds=folds, rows=rows),
+        _given(model=model, text=text, text_pair=text_pair, label=label, group=group, folds=folds, rows=rows),
     )
     tree = merge_settings({"data": {"folds": 0}}, tree)  # one split, where nothing else is said
     tree |= {"task": task} if task else {}
@@ -280,6 +282,7 @@ def check(
     model: str | None = None,
     task: str | None = None,
     text: str | None = None,
+    text_pair: str | None = None,
     label: str | None = None,
     group: str | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -290,7 +293,9 @@ def check(
 
     Returns the rows as read and the findings, the worst first.
     """
-    tree = merge_settings(_nested(settings or {}), _given(model=model, text=text, label=label, group=group))
+    tree = merge_settings(
+        _nested(settings or {}), _given(model=model, text=text, text_pair=text_pair, label=label, group=group)
+    )
     config = study_config(data, {**tree, **({"task": task} if task else {})})
 
     from tunelab.study.prepare import examine
@@ -358,7 +363,11 @@ def _nested(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _given(**options: Any) -> dict[str, Any]:
     """Options that were given, as settings."""
-    data = {k: options[k] for k in ("text", "label", "group", "folds", "rows") if options.get(k) is not None}
+    data = {
+        k: options[k]
+        for k in ("text", "text_pair", "label", "group", "folds", "rows")
+        if options.get(k) is not None
+    }
     tree: dict[str, Any] = {"data": data} if data else {}
     if options.get("model") is not None:
         tree["model"] = {"name": options["model"]}
@@ -399,9 +408,16 @@ def pick_device(device: str) -> str:
 
 
 def predict_file(
-    bundle: str | Path, file: str | Path, out: str | Path, column: str | None = None, device: str = "auto"
+    bundle: str | Path,
+    file: str | Path,
+    out: str | Path,
+    column: str | None = None,
+    device: str = "auto",
+    column_pair: str | None = None,
 ) -> tuple[list[str], int]:
     """Predicts every row of a file; writes all its rows with prediction and probabilities added.
+
+    column, column_pair: of the texts and, for a model of pairs, of the second ones; found by their names.
 
     Returns notes for the user and the number of rows.
 
@@ -413,8 +429,9 @@ def predict_file(
 
     target = Path(out)
     check_target(target)
-    frame, texts, notes = read_texts(Path(file), column)
-    answers = load(bundle, device).predict_frame(texts)
+    specialist = load(bundle, device)
+    frame, texts, notes = read_texts(Path(file), column, column_pair, specialist.pairs)
+    answers = specialist.predict_frame(texts)
     clash = [c for c in answers.columns if c in frame.columns]
     answers = answers.rename(columns={c: f"tunelab_{c}" for c in clash})
     for column_name in answers.columns:
@@ -430,7 +447,7 @@ def write_fixed(table: "Table", out: str | Path) -> list[str]:
 
     check_target(Path(out))
     mended, notes = fix(table)
-    roles = [role for role in ("text", "label", "group") if role in mended.frame]
+    roles = [role for role in ("text", "text_pair", "label", "group") if role in mended.frame]
     frame = mended.frame[roles].rename(columns=dict(mended.columns))
     if (mended.frame["split"] != "").any():
         frame["split"] = mended.frame["split"]

@@ -46,6 +46,9 @@ Model = Annotated[
 TaskName = Annotated[str | None, typer.Option(help="What is learnt: `tunelab tasks` [default: classify]")]
 Language = Annotated[str, typer.Option(help="Language of the report: en or zh")]
 TextColumn = Annotated[str | None, typer.Option("--text", help="Column with the text")]
+PairColumn = Annotated[
+    str | None, typer.Option("--text-pair", help="Column with the second text (tasks on pairs)")
+]
 LabelColumn = Annotated[str | None, typer.Option("--label", help="Column with the label")]
 GroupColumn = Annotated[str | None, typer.Option("--group", help="Rows with the same value stay together")]
 Folds = Annotated[str | None, typer.Option(help="Cross-validation folds; 0: one split [default: auto]")]
@@ -75,6 +78,7 @@ def compare(
     ] = None,
     task: TaskName = None,
     text: TextColumn = None,
+    text_pair: PairColumn = None,
     label: LabelColumn = None,
     group: GroupColumn = None,
     effort: Annotated[
@@ -132,6 +136,7 @@ def compare(
         models=models,
         task=task,
         text=text,
+        text_pair=text_pair,
         label=label,
         group=group,
         effort=effort,
@@ -172,6 +177,7 @@ def run(
     model: Model = None,
     task: TaskName = None,
     text: TextColumn = None,
+    text_pair: PairColumn = None,
     label: LabelColumn = None,
     group: GroupColumn = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random")] = 0,
@@ -199,6 +205,7 @@ def run(
         model=model,
         task=task,
         text=text,
+        text_pair=text_pair,
         label=label,
         group=group,
         seed=seed,
@@ -230,10 +237,17 @@ def predict(
     text: Annotated[list[str] | None, typer.Option("--text", "-t", help="A text; may be given again")] = None,
     file: Annotated[Path | None, typer.Option("--file", "-f", help="A file with a text column")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="CSV, TSV, JSONL, Parquet or XLSX")] = None,
+    text_pair: Annotated[
+        list[str] | None,
+        typer.Option("--text-pair", help="The second text of each --text, for a model of pairs"),
+    ] = None,
     column: Annotated[str | None, typer.Option("--column", help="Column of the file with the text")] = None,
+    column_pair: Annotated[
+        str | None, typer.Option("--column-pair", help="Column of the file with the second text")
+    ] = None,
     device: Device = "auto",
 ) -> None:
-    """Label names and probabilities for texts, or for every row of a file."""
+    """Labels with probabilities, or numbers, for texts or for every row of a file."""
     from tunelab import api
     from tunelab.terminal import console, predictions_table
 
@@ -243,12 +257,18 @@ def predict(
         raise ConfigError("--file needs --out, the file to write (predictions.csv, say)")
     screen = console()
     if text is not None:
+        if text_pair is not None and len(text_pair) != len(text):
+            raise ConfigError(f"{len(text)} --text and {len(text_pair)} --text-pair; give as many of both")
+        given = text if text_pair is None else list(zip(text, text_pair, strict=True))
         specialist = api.load(bundle, device)
-        screen.print(predictions_table(text, specialist.predict_proba(text)))
+        if specialist.pairs != (text_pair is not None):
+            wanted = "needs" if specialist.pairs else "takes no"
+            raise ConfigError(f"{bundle} {wanted} --text-pair: it reads {1 + specialist.pairs} text(s) a row")
+        screen.print(predictions_table(text, specialist.predict_frame(given)))
         return
     assert file is not None
     assert out is not None
-    notes, count = api.predict_file(bundle, file, out, column, device)
+    notes, count = api.predict_file(bundle, file, out, column, device, column_pair)
     for note in notes:
         screen.print(note, style="dim", markup=False)
     screen.print(f"{count:,} predictions written to {out}", markup=False, soft_wrap=True)
@@ -260,6 +280,7 @@ def check(
     model: Model = None,
     task: TaskName = None,
     text: TextColumn = None,
+    text_pair: PairColumn = None,
     label: LabelColumn = None,
     group: GroupColumn = None,
     config: Settings = None,
@@ -278,6 +299,7 @@ def check(
         model=model or tree.get("model", {}).get("name", "minilm"),
         task=task,
         text=text,
+        text_pair=text_pair,
         label=label,
         group=group,
         settings=tree,

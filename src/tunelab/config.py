@@ -44,6 +44,7 @@ class DataConfig(Section):
     """Which columns are read and how the rows are divided."""
 
     text: str | None = Field(None, description="column with the text; found by its name when not given")
+    text_pair: str | None = Field(None, description="column with the second text, for tasks on pairs")
     label: str | None = Field(None, description="column with the label; found by its name when not given")
     group: str | None = Field(None, description="rows with the same value here stay on one side of a split")
     valid_ratio: float = Field(0.1, gt=0, lt=0.5, description="share of rows for validation")
@@ -88,12 +89,17 @@ class ModelConfig(Section):
 class LossConfig(Section):
     """What is minimised."""
 
-    kind: Literal["cross_entropy", "focal"] = Field("cross_entropy", description="the loss of one row")
+    kind: Literal["auto", "cross_entropy", "focal", "mse", "huber"] = Field(
+        "auto", description="the loss of one row; auto: cross_entropy for classes, mse for numbers"
+    )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all classes")
     class_weights: Literal["none", "balanced"] = Field(
         "none", description="balanced: each class weighs rows / (classes x rows of the class)"
     )
     focal_gamma: float = Field(2.0, ge=0, le=10, description="focusing exponent of the focal loss")
+    huber_delta: float = Field(
+        1.0, gt=0, description="error from which on the Huber loss is linear, in standard deviations"
+    )
 
 
 class TrainConfig(Section):

@@ -304,15 +304,18 @@ def relative(path: Path) -> str:
         return str(path)
 
 
-def predictions_table(texts: Sequence[str], probabilities: Any) -> Table:
-    """Each text with its label and the probability of every label."""
+def predictions_table(texts: Sequence[str], answers: Any) -> Table:
+    """Each text (of a pair the first) with its answer and what else is known: every label's probability."""
     table = Table(header_style="bold", pad_edge=False)
     table.add_column("text", overflow="fold")
     table.add_column("prediction", style="bold")
-    for label in probabilities.columns:
-        table.add_column(escape(f"p({label})"), justify="right")
-    for text, (_, row) in zip(texts, probabilities.iterrows(), strict=True):
-        table.add_row(escape(text), escape(str(row.idxmax())), *[f"{value:.3f}" for value in row])
+    further = [name for name in answers.columns if name != "prediction"]
+    for name in further:
+        table.add_column(escape(name), justify="right")
+    for text, (_, row) in zip(texts, answers.iterrows(), strict=True):
+        answer = row["prediction"]
+        told = f"{answer:.4g}" if isinstance(answer, float) else str(answer)
+        table.add_row(escape(text), escape(told), *[f"{row[name]:.3f}" for name in further])
     return table
 
 

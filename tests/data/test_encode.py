@@ -32,6 +32,34 @@ def test_truncation_is_the_tokenizers_own(length: int, tokenizer) -> None:
     assert tokens.lengths.tolist() == [len(ids) for ids in tokenizer(TEXTS)["input_ids"]]
 
 
+PAIRS = ["kitchen lamp", "attic " * 9, "mug " * 70, "", "garden not lovely", "hall " * 12]
+
+
+@pytest.mark.parametrize("length", [*range(8, 40), 500])
+def test_pairs_are_cut_as_the_tokenizer_cuts_them(length: int, tokenizer) -> None:
+    """The longer text gives first (transformers' "longest_first"), whichever it is, and types stay in step."""
+    tokenizer.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
+    tokens = encode(TEXTS, tokenizer, pairs=PAIRS)
+    expected = tokenizer(TEXTS, PAIRS, truncation="longest_first", max_length=length)
+    for i in range(len(TEXTS)):
+        assert tokens.row(i, length).tolist() == expected["input_ids"][i], i
+        assert tokens.row_types(i, length).tolist() == expected["token_type_ids"][i], i
+    batch = collate(tokens, range(len(TEXTS)), length, 0)
+    padded = tokenizer(TEXTS, PAIRS, truncation="longest_first", max_length=length, padding=True)
+    assert batch["token_type_ids"].tolist() == padded["token_type_ids"]
+    assert batch["attention_mask"].tolist() == padded["attention_mask"]
+
+
+def test_pairs_are_remembered_apart_from_texts(own_cache: Path, tokenizer) -> None:
+    pairs = encode(TEXTS[:3], tokenizer, pairs=TEXTS[3:])
+    encode(TEXTS, tokenizer)
+    again = encode(TEXTS[:3], tokenizer, pairs=TEXTS[3:])
+    assert again.digest() == pairs.digest()
+    assert again.seconds is not None
+    assert np.array_equal(again.seconds, pairs.seconds)
+    assert len(list(own_cache.rglob("*.safetensors"))) == 2
+
+
 def test_the_cache_answers_the_second_time_and_never_for_other_texts(
     own_cache: Path, tokenizer, monkeypatch
 ) -> None:

@@ -665,8 +665,8 @@ def test_real_traps(shared_data: Path) -> None:
     hotel = read([shared_data / "chnsenticorp_htl"], COLUMNS)
     assert (hotel.frame["text"] == "").sum() == 1
     assert told(read([shared_data / "banking77"], COLUMNS), "left out", "categories.json")
-    message = refusal(shared_data / "stsb_en", text="6", label="5")
-    assert "197 rows of 5,749" in message
-    assert "most rows have 7" in message
+    similar = read([shared_data / "stsb_en"], COLUMNS, {"text": "6", "label": "5"})
+    assert len(similar) == 5749 + 1500 + 1379
+    assert told(similar, "sts-train.csv: 197 rows have 9 cells where the others have 7", "row 5553")
     message = refusal(shared_data / "thucnews_titles")
     assert "dev.txt looks like validation; test.txt looks like test" in message

@@ -59,7 +59,8 @@ def sorted_batches(lengths: np.ndarray, tokens: int) -> list[np.ndarray]:
 def collate(
     tokens: Tokens, rows: Sequence[int] | np.ndarray, max_length: int, pad_id: int
 ) -> dict[str, Tensor]:
-    """`input_ids` and `attention_mask`, [B, T] int64, right-padded to the longest row."""
+    """`input_ids`, `attention_mask` and, of pairs where the model takes them, `token_type_ids`: [B, T] int64,
+    right-padded to the longest row."""
     texts = [tokens.row(int(i), max_length) for i in rows]
     width = max(1, max(len(t) for t in texts))
     ids_BT = np.full((len(texts), width), pad_id, dtype=np.int64)
@@ -67,7 +68,13 @@ def collate(
     for i, text in enumerate(texts):
         ids_BT[i, : len(text)] = text
         mask_BT[i, : len(text)] = 1
-    return {"input_ids": torch.from_numpy(ids_BT), "attention_mask": torch.from_numpy(mask_BT)}
+    inputs = {"input_ids": torch.from_numpy(ids_BT), "attention_mask": torch.from_numpy(mask_BT)}
+    if tokens.types is not None:
+        types_BT = np.zeros((len(texts), width), dtype=np.int64)
+        for i, row in enumerate(rows):
+            types_BT[i, : len(texts[i])] = tokens.row_types(int(row), max_length)
+        inputs["token_type_ids"] = torch.from_numpy(types_BT)
+    return inputs
 
 
 @dataclass(frozen=True)

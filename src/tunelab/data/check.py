@@ -1,6 +1,6 @@
 """The data doctor: what is wrong with a table, what it means, what to do, and what can be mended safely."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -13,7 +13,19 @@ from tunelab.data.similar import duplicate_groups, exact_groups, near_groups, pl
 from tunelab.data.table import Table
 from tunelab.errors import DataError
 
-__all__ = ["NEAR_CHARACTERS", "Finding", "TokenFacts", "check", "drop_unusable", "fix", "stop_on_errors"]
+__all__ = [
+    "NEAR_CHARACTERS",
+    "Finding",
+    "LabelCheck",
+    "TokenFacts",
+    "check",
+    "drop_unusable",
+    "fix",
+    "stop_on_errors",
+]
+
+#: A task's own findings on the labels.
+LabelCheck = Callable[[Patient], list[Finding]]
 
 _ORDER = {"error": 0, "warning": 1, "info": 2}
 NEAR_CHARACTERS = 50_000_000  # near-duplicates are not looked for in more text than this (about 1 minute)
@@ -24,17 +36,19 @@ def check(
     tokens: TokenFacts | None = None,
     max_length: int | None = None,
     groups: np.ndarray | None = None,
+    labels: LabelCheck = check_labels,
 ) -> list[Finding]:
     """Everything the user should know about the data: errors, then warnings, then information.
 
     tokens: what the model's tokenizer makes of the rows; max_length: tokens of a text that are kept;
-    groups: near-duplicate groups of the rows, where the caller has them already (else they are looked for).
+    groups: near-duplicate groups of the rows, where the caller has them already (else they are looked for);
+    labels: what the task has to say of the labels.
     About 7 s for 100,000 short rows on one core, half of it for near-duplicates.
     """
     patient = _examine(table, groups, look_for_near=True)
     findings = check_missing(patient)
     if not any(finding.code in ("no-text", "no-label") for finding in findings) and patient.usable.any():
-        findings += check_labels(patient)
+        findings += labels(patient)
         findings += check_repeats(patient)
         findings += _near_skipped(patient)
         findings += check_content(patient)
@@ -45,23 +59,29 @@ def check(
 
 def _examine(table: Table, groups: np.ndarray | None = None, *, look_for_near: bool) -> Patient:
     frame = table.frame
-    texts = [str(text) for text in frame["text"]]
+    texts = [str(text) for text in table.texts]
+    said = _said(table)
     labels = np.array([str(label) for label in frame["label"]], dtype=object)
     splits = np.array([str(split) for split in frame["split"]], dtype=object)
-    shown = [plain(text) for text in texts]
     if groups is None and look_for_near and sum(map(len, texts)) <= NEAR_CHARACTERS:
         groups = near_groups(texts)
     return Patient(
         table,
-        [text if bare else "" for text, bare in zip(texts, shown, strict=True)],
+        [text if bare else "" for text, bare in zip(texts, said, strict=True)],
         labels,
         splits,
-        np.array(
-            [bool(bare and label.strip()) for bare, label in zip(shown, labels, strict=True)], dtype=bool
-        ),
+        said & np.array([bool(label.strip()) for label in labels], dtype=bool),
         exact_groups(texts),
         duplicate_groups(texts),
         groups,
+    )
+
+
+def _said(table: Table) -> np.ndarray:
+    """Rows whose text (of a pair: both texts) holds anything at all."""
+    parts = [table.frame[name] for name in ("text", "text_pair") if name in table.frame]
+    return np.array(
+        [all(plain(str(text)) for text in texts) for texts in zip(*parts, strict=True)], dtype=bool
     )
 
 
@@ -90,7 +110,7 @@ def stop_on_errors(findings: Sequence[Finding]) -> None:
 
 def drop_unusable(table: Table) -> tuple[Table, list[str]]:
     """The table without rows that have no text or no label, and what was left out."""
-    texts = np.array([bool(plain(str(text))) for text in table.frame["text"]], dtype=bool)
+    texts = _said(table)
     labels = np.array([bool(str(label).strip()) for label in table.frame["label"]], dtype=bool)
     notes = []
     if not texts.all():

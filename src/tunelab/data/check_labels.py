@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tunelab.data.check_repeats import check_conflicts
 from tunelab.data.findings import Finding, Patient, excerpt, found, listing, percent, rows_of
 
-__all__ = ["check_labels", "spelling", "spellings"]
+__all__ = ["check_labels", "is_scale", "spelling", "spellings"]
 
 _FEW_IN_ALL = 20
 _FEW_IN_CLASS = 10
@@ -49,7 +50,7 @@ def check_labels(patient: Patient) -> list[Finding]:
     found_ += _missing_words(patient)
     found_ += _rare(patient)
     found_ += _imbalance(patient)
-    return found_ + _over_splits(patient)
+    return [*found_, *_over_splits(patient), *check_conflicts(patient)]
 
 
 def _too_few(p: Patient) -> list[Finding]:
@@ -90,7 +91,7 @@ def _no_classes(p: Patient) -> Finding | None:
     column = p.table.columns.get("label", "label")
     rows = np.flatnonzero(p.usable)
     shown = [f"{p.table.where(int(row))}: label {excerpt(str(p.labels[row]))!r}" for row in rows[:5]]
-    if _is_scale(p.classes, number):
+    if is_scale(p.classes, number):
         return found(
             p.table,
             "labels-are-numbers",
@@ -99,8 +100,8 @@ def _no_classes(p: Patient) -> Finding | None:
             f"{rows_of(number)}): "
             "predicting them is regression, not classification.",
             rows,
-            "Turn the numbers into classes (for example low, middle, high), or name another column with "
-            "--label.",
+            "Learn them as numbers with --task regress, turn them into classes (for example low, middle, "
+            "high), or name another column with --label.",
             examples=shown,
         )
     if number >= _FEW_IN_ALL and kinds > 0.5 * number:
@@ -118,7 +119,7 @@ def _no_classes(p: Patient) -> Finding | None:
     return None
 
 
-def _is_scale(labels: Sequence[str], rows: int) -> bool:
+def is_scale(labels: Sequence[str], rows: int) -> bool:
     """Whether nearly all labels are numbers, and too many to be codes of classes."""
     values = []
     for label in labels:

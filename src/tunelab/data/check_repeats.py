@@ -6,7 +6,7 @@ import numpy as np
 
 from tunelab.data.findings import Finding, Patient, found, percent, rows_of
 
-__all__ = ["check_missing", "check_repeats", "leaks", "repeats"]
+__all__ = ["check_conflicts", "check_missing", "check_repeats", "leaks", "repeats"]
 
 _MANY_EMPTY = 0.2
 
@@ -94,7 +94,7 @@ def leaks(p: Patient, groups: np.ndarray) -> Iterator[tuple[str, str, np.ndarray
 
 def check_repeats(p: Patient) -> list[Finding]:
     """Findings on rows with the same or nearly the same text."""
-    return [*_duplicates(p), *_conflicts(p), *_leaks(p), *_near(p)]
+    return [*_duplicates(p), *_leaks(p), *_near(p)]
 
 
 def _duplicates(p: Patient) -> list[Finding]:
@@ -116,7 +116,7 @@ def _duplicates(p: Patient) -> list[Finding]:
     ]
 
 
-def _conflicts(p: Patient) -> list[Finding]:
+def check_conflicts(p: Patient) -> list[Finding]:
     """One text, several labels: not mended, for only a person knows which label is right."""
     rows = np.flatnonzero(p.usable)
     pairs = np.unique(np.stack([p.same[rows], p.codes[rows]], axis=1), axis=0)

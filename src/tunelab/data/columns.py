@@ -13,8 +13,18 @@ from tunelab.errors import DataError, did_you_mean
 
 __all__ = ["cells", "find_columns", "known_names", "same_columns"]
 
-_WORDS = {"text": "the texts", "label": "the labels", "group": "the groups"}
+_WORDS = {
+    "text": "the texts",
+    "text_pair": "the second texts",
+    "label": "the labels",
+    "group": "the groups",
+}
 _LABEL_LENGTH = 60  # characters; longer values are no labels
+
+
+def option(role: str) -> str:
+    """What a person types to name the role's column."""
+    return f"--{role.replace('_', '-')}"
 
 
 def known_names(columns: Sequence[Column], chosen: Mapping[str, str]) -> frozenset[str]:
@@ -133,7 +143,7 @@ def _unfit(grid: Grid, role: str, place: int, row: int) -> str:
     cell = grid.columns[place][row]
     where = f"{grid.name} row {grid.lines[row]}: column {grid.names[place]!r}"
     if isinstance(cell, bytes):
-        return f"{where} holds bytes that are not UTF-8 text; give a column with texts (--{role} NAME)"
+        return f"{where} holds bytes that are not UTF-8 text; give a column with texts ({option(role)} NAME)"
     kind = "an object" if isinstance(cell, dict) else "a list"
     if role == "label" and kind == "a list":
         return (
@@ -143,7 +153,7 @@ def _unfit(grid: Grid, role: str, place: int, row: int) -> str:
         )
     return (
         f"{where} holds {kind} ({shorten(str(cell))}), not a text or number; choose another with "
-        f"--{role} NAME"
+        f"{option(role)} NAME"
     )
 
 
@@ -154,23 +164,24 @@ def _named(grid: Grid, role: str, name: str) -> int | str:
     if len(alike) == 1:
         return alike[0]
     if len(alike) > 1:
-        numbers = " or ".join(f"--{role} {i + 1}" for i in alike)
+        numbers = " or ".join(f"{option(role)} {i + 1}" for i in alike)
         return f"{grid.name} has {len(alike)} columns named {name!r}; choose by number: {numbers}"
     if name.strip().isdecimal() and 1 <= int(name) <= len(grid.names):
         return int(name) - 1
     known = [header for header in grid.names if header]
     if grid.header is None:
         return (
-            f"{grid.name} has no header, so --{role} {name!r} is not to be found; give a column's number, "
-            f"1 to {len(known)}: {_list(grid, range(len(known)))}"
+            f"{grid.name} has no header, so {option(role)} {name!r} is not to be found; give a column's "
+            f"number, 1 to {len(known)}: {_list(grid, range(len(known)))}"
         )
-    return f"{grid.name} has no column {name!r} (--{role}); {did_you_mean(name, known)}"
+    return f"{grid.name} has no column {name!r} ({option(role)}); {did_you_mean(name, known)}"
 
 
 def _clashes(grid: Grid, places: Mapping[str, int]) -> list[str]:
     roles = list(places)
     return [
-        f"--{a} and --{b} both name column {grid.names[places[a]]!r} of {grid.name}; give two different ones"
+        f"{option(a)} and {option(b)} both name column {grid.names[places[a]]!r} of {grid.name}; give two "
+        "different ones"
         for i, a in enumerate(roles)
         for b in roles[i + 1 :]
         if places[a] == places[b]
@@ -190,7 +201,7 @@ def _hint(grid: Grid, column: Column, found: Sequence[int]) -> list[str]:
     name = grid.names[found[0]]
     return [
         f"{grid.name}: there is a column {name!r}; it is not used. If rows with the same value in it belong "
-        f"together, keep them on one side of the split with --{column.role} {name}"
+        f"together, keep them on one side of the split with {option(column.role)} {name}"
     ]
 
 
@@ -210,7 +221,7 @@ def _ask(grid: Grid, roles: Sequence[str], candidates: Sequence[int], why: str) 
     what = "the columns are" if why.startswith("no") else "they are"
     found = f"{what} {listing}" if listing else "no other column is left"
     words = " or ".join(_WORDS.get(role, role) for role in roles)
-    options = " ".join(f"--{role} {argument}" for role in roles)
+    options = " ".join(f"{option(role)} {argument}" for role in roles)
     enough = len(candidates) >= len(roles)
     ending = f"Choose with {options}" if enough else "Give a file with texts and labels in columns"
     return f"{grid.name}: {why} {words}; {found}.{tried} {ending}"

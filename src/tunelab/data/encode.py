@@ -25,7 +25,7 @@ __all__ = ["Tokens", "encode", "facts"]
 
 log = logging.getLogger("tunelab")
 
-_FORMAT = "3"  # part of the cache key: raise it when what is stored changes
+_FORMAT = "4"  # part of the cache key: raise it when what is stored changes
 _BATCH = 2000  # texts a tokenizer call: bounds memory, and lets Ctrl-C through
 
 
@@ -35,11 +35,18 @@ class Tokens:
 
     ids: int32, all texts one after the other; starts: int64, N + 1 numbers.
     tail: how many special tokens stand at the end of a text ([SEP], </s>): kept by truncation.
+    Of pairs of texts also, seconds: [N] place of the second text's first token in its row, head and middle:
+    special tokens before the first text and between the two, types: `token_type_ids` as flat as ids (None
+    where the model takes none).
     """
 
     ids: np.ndarray
     starts: np.ndarray
     tail: int
+    seconds: np.ndarray | None = None
+    head: int = 0
+    middle: int = 0
+    types: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -52,49 +59,154 @@ class Tokens:
 
     def row(self, i: int, max_length: int) -> np.ndarray:
         """The ids of text i, cut to `max_length` with the closing specials kept."""
-        ids: np.ndarray = self.ids[self.starts[i] : self.starts[i + 1]]
-        if len(ids) <= max_length:
-            return ids
-        return np.concatenate([ids[: max_length - self.tail], ids[len(ids) - self.tail :]])
+        return self._kept(self.ids, i, max_length)
+
+    def row_types(self, i: int, max_length: int) -> np.ndarray | None:
+        """The `token_type_ids` that belong to `row`; None where the model takes none."""
+        return None if self.types is None else self._kept(self.types, i, max_length)
+
+    def _kept(self, flat: np.ndarray, i: int, max_length: int) -> np.ndarray:
+        own: np.ndarray = flat[self.starts[i] : self.starts[i + 1]]
+        if len(own) <= max_length:
+            return own
+        if self.seconds is None:
+            return np.concatenate([own[: max_length - self.tail], own[len(own) - self.tail :]])
+        at = int(self.seconds[i])
+        first, second = at - self.middle - self.head, len(own) - at - self.tail
+        kept_first, kept_second = _both(first, second, max_length - self.head - self.middle - self.tail)
+        parts = (
+            own[: self.head + kept_first],
+            own[at - self.middle : at + kept_second],
+            own[len(own) - self.tail :],
+        )
+        return np.concatenate(parts)
 
     def digest(self) -> str:
         """SHA-256 of all ids and where each text begins."""
         digest = hashlib.sha256(np.ascontiguousarray(self.starts).data)
         digest.update(np.ascontiguousarray(self.ids).data)
+        for part in (self.seconds, self.types):
+            if part is not None:
+                digest.update(np.ascontiguousarray(part).data)
         return digest.hexdigest()
 
 
-def encode(texts: Sequence[str], tokenizer: Any, *, cache: bool = True) -> Tokens:
+def _both(first: int, second: int, most: int) -> tuple[int, int]:
+    """Tokens that are kept of two texts which together are longer than `most`: the longer one gives first
+    (transformers' "longest_first").
+
+    >>> _both(10, 2, 8), _both(9, 5, 9), _both(5, 9, 9)
+    ((6, 2), (5, 4), (4, 5))
+    """
+    short, long = min(first, second), max(first, second)
+    long = max(short, most - short) if short <= most else short
+    if short + long > most:
+        short, long = most // 2, most // 2 + most % 2
+    return (short, long) if first <= second else (long, short)
+
+
+def encode(
+    texts: Sequence[str], tokenizer: Any, *, pairs: Sequence[str] | None = None, cache: bool = True
+) -> Tokens:
     """Token ids of all texts with special tokens, untruncated; from the cache where they are known.
 
-    tokenizer: a `transformers` tokenizer.
+    tokenizer: a `transformers` tokenizer; pairs: the second text of each row.
     """
-    path = cache_folder() / "tokens" / f"{_key(texts, tokenizer)}.safetensors"
+    path = cache_folder() / "tokens" / f"{_key([*texts, *(pairs or ())], tokenizer, pairs)}.safetensors"
     if cache and (known := _load(path)) is not None:
         return known
-    ids: list[np.ndarray] = []
-    starts = np.zeros(len(texts) + 1, dtype=np.int64)
-    for first in range(0, len(texts), _BATCH):
-        rows = _call(tokenizer, list(texts[first : first + _BATCH]))
-        ids.extend(np.asarray(row, dtype=np.int32) for row in rows)
-    starts[1:] = np.cumsum([len(row) for row in ids])
-    flat = np.concatenate(ids) if ids else np.zeros(0, dtype=np.int32)
-    tokens = Tokens(flat, starts, _tail(tokenizer))
+    batches = [slice(first, first + _BATCH) for first in range(0, len(texts), _BATCH)]
+    if pairs is None:
+        found = [_call(tokenizer, list(texts[part])) for part in batches]
+    else:
+        found = [_call_pairs(tokenizer, list(texts[part]), list(pairs[part])) for part in batches]
+    tokens = _flat([row for batch in found for row in batch], tokenizer, pairs is not None)
     if cache:
         _store(path, tokens)
     return tokens
 
 
-def _call(tokenizer: Any, texts: list[str]) -> list[list[int]]:
-    found: list[list[int]] = tokenizer(
+@dataclass(frozen=True)
+class _Row:
+    """One row of a tokenizer: ids, of a pair also its types and where the second text begins."""
+
+    ids: np.ndarray
+    types: np.ndarray | None = None
+    second: int = 0
+
+
+def _flat(rows: Sequence[_Row], tokenizer: Any, pairs: bool) -> Tokens:
+    starts = np.zeros(len(rows) + 1, dtype=np.int64)
+    starts[1:] = np.cumsum([len(row.ids) for row in rows])
+    ids = np.concatenate([row.ids for row in rows]) if rows else np.zeros(0, dtype=np.int32)
+    if not pairs:
+        return Tokens(ids, starts, _tail(tokenizer))
+    types = [row.types for row in rows if row.types is not None]
+    head, middle, tail = _around(tokenizer)
+    return Tokens(
+        ids,
+        starts,
+        tail,
+        np.array([row.second for row in rows], dtype=np.int64),
+        head,
+        middle,
+        np.concatenate(types) if types else None,
+    )
+
+
+def _call(tokenizer: Any, texts: list[str]) -> list[_Row]:
+    found = tokenizer(
         texts,
         truncation=False,
         padding=False,
         return_attention_mask=False,
         return_token_type_ids=False,
         verbose=False,  # no warning about long texts: the doctor tells what truncation loses
-    )["input_ids"]
-    return found
+    )
+    return [_Row(np.asarray(ids, dtype=np.int32)) for ids in found["input_ids"]]
+
+
+def _call_pairs(tokenizer: Any, texts: list[str], pairs: list[str]) -> list[_Row]:
+    with_types = "token_type_ids" in tokenizer.model_input_names
+    found = tokenizer(
+        texts,
+        pairs,
+        truncation=False,
+        padding=False,
+        return_attention_mask=False,
+        return_token_type_ids=with_types,
+        verbose=False,
+    )
+    types = found["token_type_ids"] if with_types else [None] * len(texts)
+    return [
+        _Row(
+            np.asarray(ids, dtype=np.int32),
+            None if type_ is None else np.asarray(type_, dtype=np.int8),
+            second,
+        )
+        for ids, type_, second in zip(
+            found["input_ids"], types, _seconds(found, texts, tokenizer), strict=True
+        )
+    ]
+
+
+def _seconds(found: Any, texts: list[str], tokenizer: Any) -> list[int]:
+    """Where the second text of each pair begins."""
+    if not found.is_fast:
+        head, middle, _ = _around(tokenizer)
+        firsts = tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)
+        return [head + len(first) + middle for first in firsts["input_ids"]]
+    _, _, tail = _around(tokenizer)
+    owners = [found.sequence_ids(i) for i in range(len(texts))]
+    return [own.index(1) if 1 in own else len(own) - tail for own in owners]
+
+
+def _around(tokenizer: Any) -> tuple[int, int, int]:
+    """How many special tokens stand before, between and after the two texts of a pair."""
+    mask = tokenizer("a", "b", return_special_tokens_mask=True)["special_tokens_mask"]
+    inner = [i for i, special in enumerate(mask) if not special]
+    between = [i for i in range(inner[0], inner[-1]) if mask[i]]
+    return inner[0], len(between), len(mask) - 1 - inner[-1]
 
 
 def _tail(tokenizer: Any) -> int:
@@ -105,9 +217,13 @@ def _tail(tokenizer: Any) -> int:
     return count
 
 
-def _key(texts: Sequence[str], tokenizer: Any) -> str:
-    digest = hashlib.sha256(f"{_FORMAT}:{type(tokenizer).__name__}:".encode())
+def _key(texts: Sequence[str], tokenizer: Any, pairs: Sequence[str] | None) -> str:
+    kind = "" if pairs is None else f"pairs-{len(pairs)}:"
+    digest = hashlib.sha256(f"{_FORMAT}:{kind}{type(tokenizer).__name__}:".encode())
     backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:  # how it was last called is none of its properties
+        backend.no_truncation()
+        backend.no_padding()
     described = backend.to_str() if backend is not None else str(sorted(tokenizer.get_vocab().items()))
     digest.update(described.encode("utf-8", "surrogatepass"))
     for text in texts:
@@ -120,7 +236,10 @@ def _key(texts: Sequence[str], tokenizer: Any) -> str:
 def _load(path: Path) -> Tokens | None:
     try:
         stored = load(path.read_bytes())
-        return Tokens(stored["ids"], stored["starts"], int(stored["tail"][0]))
+        tail, head, middle = (int(number) for number in stored["around"])
+        return Tokens(
+            stored["ids"], stored["starts"], tail, stored.get("seconds"), head, middle, stored.get("types")
+        )
     except FileNotFoundError:
         return None
     except (OSError, KeyError, SafetensorError) as error:
@@ -129,7 +248,13 @@ def _load(path: Path) -> Tokens | None:
 
 
 def _store(path: Path, tokens: Tokens) -> None:
-    data = save({"ids": tokens.ids, "starts": tokens.starts, "tail": np.array([tokens.tail])})
+    arrays = {
+        "ids": tokens.ids,
+        "starts": tokens.starts,
+        "around": np.array([tokens.tail, tokens.head, tokens.middle]),
+    }
+    further = {"seconds": tokens.seconds, "types": tokens.types}
+    data = save(arrays | {name: array for name, array in further.items() if array is not None})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, data)

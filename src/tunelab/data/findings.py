@@ -123,8 +123,11 @@ def found(
     """A finding about `rows`; `show` says what an example shows of a row (its text when not given)."""
     positions = tuple(int(row) for row in rows[:_ROWS])
     if examples is None:
-        texts = table.frame["text"]
-        view = show or (lambda row: str(texts.iloc[row]))
+        frame = table.frame
+        pair = frame.get("text_pair")
+        view = show or (
+            lambda row: str(frame["text"].iloc[row]) + ("" if pair is None else f" ⏎ {pair.iloc[row]}")
+        )
         examples = [f"{table.where(row)}: {excerpt(view(row))}" for row in positions[:_EXAMPLES]]
     number = len(rows) if count is None else count
     return Finding(

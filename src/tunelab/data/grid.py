@@ -18,6 +18,9 @@ MISSING: Any = type("Missing", (), {"__repr__": lambda self: "MISSING"})()
 _AROUND = "\ufeff\0" + "".join(map(chr, filter(lambda i: chr(i).isspace(), range(0x3001))))
 _PROSE = 40  # characters from which a cell of the first row can be no column name
 
+#: From so many rows on, the same number of further cells is a column of its own.
+_REGULAR = 20
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -134,7 +137,7 @@ def settle(
     elif like is None:
         told.append(f"{name}: no header (the first row looks like data): columns are numbered from 1")
     width = _width(first, rows, headed, pad)
-    _even(name, rows, lines, width, headed, explain, pad)
+    told += _even(name, rows, lines, width, headed, explain, pad)
     columns = [list(column) for column in zip(*rows, strict=True)]
     header = tuple(first[:width] + [""] * (width - len(first))) if headed else None
     return Grid(name, kind, header, columns, lines, tuple(told))
@@ -228,8 +231,9 @@ def _even(
     headed: bool,
     explain: Callable[[], str],
     pad: bool,
-) -> None:
-    """Makes every row `width` cells long, in place: only empty cells may be cut off."""
+) -> list[str]:
+    """Makes every row `width` cells long, in place: only empty cells may be cut off, and those of further
+    columns that many rows have, all the same number (a stray separator in a text is not so regular)."""
     ragged: list[int] = []
     for i, row in enumerate(rows):
         if len(row) == width:
@@ -241,7 +245,16 @@ def _even(
         else:
             ragged.append(i)
     if not ragged:
-        return
+        return []
+    widths = {len(rows[i]) for i in ragged}
+    if not headed and len(ragged) >= _REGULAR and len(widths) == 1 and min(widths) > width + 1:
+        note = (
+            f"{name}: {_rows(len(ragged))} have {min(widths)} cells where the others have {width} (first: row "
+            f"{lines[ragged[0]]}); what follows cell {width} is not read"
+        )
+        for i in ragged:
+            del rows[i][width:]
+        return [note]
     rule = f"the header has {width}" if headed else f"most rows have {width}"
     shown = "; ".join(f"row {lines[i]} has {len(rows[i])}: {preview(rows[i])}" for i in ragged[:3])
     raise DataError(

@@ -1,34 +1,43 @@
 """A file to be predicted: all its columns are kept, and one of them holds the texts."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from tunelab.data.columns import cells, find_columns, known_names
 from tunelab.data.formats import load_grid
 from tunelab.data.grid import cell_text
-from tunelab.data.read import TEXT
+from tunelab.data.read import FIRST, SECOND, TEXT
+from tunelab.errors import ConfigError
 
 __all__ = ["read_texts"]
 
 
-def read_texts(path: Path, column: str | None = None) -> tuple[pd.DataFrame, list[str], list[str]]:
-    """All rows as they are, the texts, and notes for the user; no row is dropped.
+def read_texts(
+    path: Path, column: str | None = None, column_pair: str | None = None, pairs: bool = False
+) -> tuple[pd.DataFrame, list[Any], list[str]]:
+    """All rows as they are, the texts (pairs: pairs of texts), and notes for the user; no row is dropped.
 
-    column: the text's column; None: found by its name.
+    column, column_pair: the texts' columns; None: found by their names.
 
     Raises:
         DataError: the file cannot be read, or it is not clear which column is meant.
+        ConfigError: column_pair for single texts.
     """
-    chosen = {"text": column} if column is not None else {}
-    known = known_names([TEXT], chosen)
-    grid = load_grid(path, known)
-    places, notes = find_columns(grid, [TEXT], chosen)
-    texts = cells(grid, "text", places["text"])
+    if column_pair is not None and not pairs:
+        raise ConfigError("--column-pair: this model reads one text a row; leave it out")
+    named = {"text": column, "text_pair": column_pair}
+    chosen = {role: name for role, name in named.items() if name is not None}
+    wanted = [FIRST, SECOND] if pairs else [TEXT]
+    grid = load_grid(path, known_names(wanted, chosen))
+    places, notes = find_columns(grid, wanted, chosen)
+    sides = [cells(grid, each.role, places[each.role]) for each in wanted]
+    texts: list[Any] = sides[0] if not pairs else list(zip(*sides, strict=True))
     frame = pd.DataFrame(
         {name: _plain(cells_) for name, cells_ in zip(grid.names, grid.columns, strict=True)}
     )
-    empty = [grid.lines[i] for i, text in enumerate(texts) if not text]
+    empty = [line for line, *row in zip(grid.lines, *sides, strict=True) if not all(row)]
     if empty:
         shown = ", ".join(map(str, empty[:5])) + (", …" if len(empty) > 5 else "")
         notes = [*notes, f"{len(empty):,} rows have no text (row {shown}); their predictions mean nothing"]

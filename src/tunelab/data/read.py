@@ -18,7 +18,7 @@ from tunelab.data.sources import Source, find_sources
 from tunelab.data.table import SPLITS, Column, Table
 from tunelab.errors import DataError, did_you_mean
 
-__all__ = ["GROUP", "LABEL", "TEXT", "read"]
+__all__ = ["FIRST", "GROUP", "LABEL", "SCORE", "SECOND", "TEXT", "read"]
 
 TEXT = Column(
     "text",
@@ -62,6 +62,35 @@ LABEL = Column(
         ),
     ),
 )
+#: The two texts of a pair.
+FIRST = Column(
+    "text",
+    (
+        *("text1", "text_1", "sentence1", "sentence_1", "sent1", "s1", "question1", "query1", "premise"),
+        *(
+            "text_a",
+            "sentence_a",
+            "first",
+            "query",
+            "question",
+            "source",
+            "文本1",
+            "句子1",
+            "问题1",
+            "文本一",
+        ),
+        *("句子一", "问题一", "前提"),
+    ),
+)
+SECOND = Column(
+    "text_pair",
+    (
+        *("text_pair", "text2", "text_2", "sentence2", "sentence_2", "sent2", "s2", "question2", "query2"),
+        *("hypothesis", "text_b", "sentence_b", "second", "candidate", "answer", "passage", "文本2", "句子2"),
+        *("问题2", "文本二", "句子二", "问题二", "假设"),
+    ),
+)
+SCORE = Column("label", ("score", "similarity", "value", "分数", "得分", "评分", "相似度", *LABEL.names))
 GROUP = Column("group", ("group", "group_id", "分组", "组别"), required=False)
 
 _SPLIT_VALUES = {
@@ -77,7 +106,7 @@ def read(
     """The rows of a file, of a folder, or of files that are already split.
 
     columns: what the task needs; a column that is not required is used only if it is chosen.
-    chosen: role -> the column's name in the file, or its number from 1 (`--text`, `--label`, `--group`).
+    chosen: role -> the column's name in the file, or its number from 1 (`--text`, `--label`, `--group`, ...).
 
     Raises:
         DataError: a file cannot be read, or it is not clear what is meant; nothing is guessed.

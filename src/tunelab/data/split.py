@@ -6,6 +6,7 @@ every row is judged once. A split depends on the rows' content and the seed, not
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,16 +67,19 @@ class _Rows:
         return rows[parts == 0], rows[parts == 1]
 
 
-def make_splits(table: Table, groups: np.ndarray, config: DataConfig) -> list[Split]:
+def make_splits(
+    table: Table, groups: np.ndarray, config: DataConfig, strata: Sequence[str] | None = None
+) -> list[Split]:
     """One split, or one for each fold.
 
     groups: [N] rows with the same number are duplicates or near-duplicates and stay on one side; rows
-    with the same value in the column "group", where there is one, do too.
+    with the same value in the column "group", where there is one, do too. strata: [N] of which every part
+    gets its share; None: the labels.
 
     Raises:
         DataError: the rows cannot be divided (none for training, too few groups, an empty part).
     """
-    rows = _look(table, groups, config)
+    rows = _look(table, groups, config, strata)
     has = {name: bool((rows.given == name).any()) for name in SPLITS}
     folds = _folds(len(table), config)
     if has["valid"] or has["test"]:
@@ -90,12 +94,14 @@ def make_splits(table: Table, groups: np.ndarray, config: DataConfig) -> list[Sp
     return [_finish(rows, _holdout(rows))]
 
 
-def final_split(table: Table, groups: np.ndarray, config: DataConfig) -> Split:
+def final_split(
+    table: Table, groups: np.ndarray, config: DataConfig, strata: Sequence[str] | None = None
+) -> Split:
     """All rows but a validation slice for training, none for the test: to train the winner once more.
 
     A validation part that the files give is kept, and a given test part stays out.
     """
-    rows = _look(table, groups, config)
+    rows = _look(table, groups, config, strata)
     pool = np.flatnonzero((rows.given == "train") | (rows.given == ""))
     valid = np.flatnonzero(rows.given == "valid")
     if not len(valid):
@@ -112,16 +118,16 @@ class _Draft:
     notes: list[str]
 
 
-def _look(table: Table, groups: np.ndarray, config: DataConfig) -> _Rows:
+def _look(table: Table, groups: np.ndarray, config: DataConfig, strata: Sequence[str] | None) -> _Rows:
     if len(groups) != len(table):
         raise ValueError(f"{len(groups)} group numbers for {len(table)} rows")
     if not len(table):
         raise DataError("there are no rows to divide")
     frame = table.frame
     labels = [str(label) for label in frame["label"]] if "label" in frame else [""] * len(table)
-    classes, codes = np.unique(np.array(labels, dtype=object), return_inverse=True)
+    classes, codes = np.unique(np.array(strata or labels, dtype=object), return_inverse=True)
     own = [str(value) for value in frame["group"]] if "group" in frame else [""] * len(table)
-    keys = [f"{label}\0{text}" for label, text in zip(labels, frame["text"], strict=True)]
+    keys = [f"{label}\0{text}" for label, text in zip(labels, table.texts, strict=True)]
     given = np.array([str(split) for split in frame["split"]], dtype=object)
     return _Rows(table, config, codes, tuple(map(str, classes)), _union(groups, own), keys, given)
 

@@ -14,7 +14,7 @@ SPLITS = ("train", "valid", "test")
 class Column:
     """A column that a task needs.
 
-    role: the name tunelab uses for it everywhere ("text", "label", "group").
+    role: the name tunelab uses for it everywhere ("text", "text_pair", "label", "group").
     names: header names that are recognised without asking, lower case, best first.
     required: whether reading stops without it.
     """
@@ -29,7 +29,7 @@ class Table:
     """Labelled rows, read and named; immutable by convention (functions return a new one).
 
     frame: one row per item, index 0..n-1, with the columns
-        one per role ("text", "label", perhaps "group"), all `str` ("" where a cell was empty);
+        one per role ("text", "label", perhaps "text_pair", "group"), all `str` ("" where a cell was empty);
         "split": "train", "valid", "test" or "" where the file gave no split;
         "file": the file's name; "row": its row number there as an editor or spreadsheet
         shows it (the first line of the file is 1, so with a header the first item is 2).
@@ -45,6 +45,14 @@ class Table:
 
     def __len__(self) -> int:
         return len(self.frame)
+
+    @property
+    def texts(self) -> list[str]:
+        """All that a model reads of each row: the text, and on further lines its second text."""
+        texts: list[str] = self.frame["text"].tolist()
+        if "text_pair" not in self.frame:
+            return texts
+        return [f"{a}\n{b}" for a, b in zip(texts, self.frame["text_pair"], strict=True)]
 
     def where(self, position: int) -> str:
         """How a person finds row `position`: "reviews.csv row 17"."""

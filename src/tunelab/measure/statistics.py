@@ -48,11 +48,17 @@ class RunScore:
     """The score of one run as a function of item weights, [R, N] to [R]. It keeps what was asked for.
 
     correct_N: which items are right, given only where the score is their share: then two single runs can be
-    compared by McNemar's exact test.
+    compared by McNemar's exact test. bounds: the least and the largest value that the score can have.
     """
 
-    def __init__(self, score: Score, correct_N: np.ndarray | None = None) -> None:
+    def __init__(
+        self,
+        score: Score,
+        correct_N: np.ndarray | None = None,
+        bounds: tuple[float, float] = (0.0, 1.0),
+    ) -> None:
         self.correct_N = correct_N
+        self.bounds = bounds
         self._score = score
         self._known: dict[tuple[int, int, int], np.ndarray] = {}
 
@@ -212,15 +218,39 @@ def mean_interval(
     """A method's mean score over its runs and the 95 % interval of its expectation over seeds and items.
 
     Variance as in `Spread`, quantile of Student's t, limits as Wilson's for a share with that variance: they
-    stay in [0, 1] and miss the truth on either side about as often. With one run only the items vary: the
-    interval is that of this model, not of the method.
+    stay in [0, 1] and miss the truth on either side about as often. A score between -1 and 1 has its limits
+    from Fisher's z (1915, Biometrika 10:507), one without such bounds lies in the middle of its interval. With
+    one run only the items vary: the interval is that of this model, not of the method.
     """
     own = spread_of(runs, items, resamples, seed)
     between = [(own.between, own.freedom)] if own.freedom else []
     quantile = float(special.stdtrit(freedom(own.items, between, items), 0.975))
-    variance, binomial = own.items + own.between, own.value * (1 - own.value)
+    variance, bounds = own.items + own.between, _bounds(runs)
+    if bounds == (-1.0, 1.0):
+        return own.value, *_fisher(own.value, quantile * variance**0.5)
+    if bounds != (0.0, 1.0):
+        half = quantile * variance**0.5
+        return own.value, max(own.value - half, bounds[0]), min(own.value + half, bounds[1])
+    binomial = own.value * (1 - own.value)
     known = variance > 0 and binomial > 0
     return own.value, *wilson(own.value, binomial / variance if known else items, quantile)
+
+
+def _bounds(runs: Sequence[Score]) -> tuple[float, float]:
+    """Of a score that is no `RunScore`: those of a share."""
+    return next((run.bounds for run in runs if isinstance(run, RunScore)), (0.0, 1.0))
+
+
+def _fisher(value: float, half: float) -> tuple[float, float]:
+    """Limits of a correlation that is `value` give or take `half`, on the scale of its inverse
+    hyperbolic tangent, where its spread does not depend on it.
+
+    >>> tuple(round(limit, 4) for limit in _fisher(0.8, 0.05))
+    (0.7436, 0.8452)
+    """
+    inner = min(max(value, -1 + 1e-9), 1 - 1e-9)
+    middle, width = float(np.arctanh(inner)), half / (1 - inner**2)
+    return float(np.tanh(middle - width)), float(np.tanh(middle + width))
 
 
 def replicates(runs: Sequence[Score], items: int, *, resamples: int = 2000, seed: int = 0) -> np.ndarray:

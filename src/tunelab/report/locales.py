@@ -17,7 +17,11 @@ SCORES = {
     "weighted_f1": ("weighted F1", "加权平均 F1"),
     "mcc": ("Matthews correlation", "马修斯相关系数"),
     "ece": ("calibration error (ECE)", "校准误差 (ECE)"),
-    "loss": ("log loss", "对数损失"),
+    "loss": ("loss", "损失"),
+    "spearman": ("Spearman correlation", "斯皮尔曼相关系数"),
+    "pearson": ("Pearson correlation", "皮尔逊相关系数"),
+    "rmse": ("root mean squared error", "均方根误差"),
+    "mae": ("mean absolute error", "平均绝对误差"),
 }
 
 #: Warnings by the code the record has for them.
@@ -117,16 +121,17 @@ _HEAD = {
     "kind": ("Comparison of fine-tuning methods", "微调方法对比报告"),
     "summary_split": (
         "{methods} on {model}, {all} rows: {train} to train, {valid} to validate, {test} to test; "
-        "{labels} classes, {seeds}, {spent} of work in all.",
-        "{model} 上的 {methods}；共 {all} 条数据：训练 {train} 条、验证 {valid} 条、测试 {test} 条；{labels} 个类别，"
+        "{labels}{seeds}, {spent} of work in all.",
+        "{model} 上的 {methods}；共 {all} 条数据：训练 {train} 条、验证 {valid} 条、测试 {test} 条；{labels}"
         "{seeds}，总计算时间 {spent}。",
     ),
     "summary_folds": (
-        "{methods} on {model}, {all} rows in {folds} folds, {items} of them judged; {labels} classes, {seeds}, "
+        "{methods} on {model}, {all} rows in {folds} folds, {items} of them judged; {labels}{seeds}, "
         "{spent} of work in all.",
-        "{model} 上的 {methods}；共 {all} 条数据，{folds} 折交叉验证，其中 {items} 条参与评测；{labels} 个类别，"
+        "{model} 上的 {methods}；共 {all} 条数据，{folds} 折交叉验证，其中 {items} 条参与评测；{labels}"
         "{seeds}，总计算时间 {spent}。",
     ),
+    "classes_of": ("{n} classes, ", "{n} 个类别，"),
     "one_seed_of": ("{n} seed", "{n} 个随机种子"),
     "seeds_of": ("{n} seeds", "{n} 个随机种子"),
     "one_method": ("{n} method", "{n} 种方法"),

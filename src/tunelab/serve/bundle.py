@@ -52,8 +52,15 @@ _FIELDS: dict[str, type] = {
     "sha256": dict,
 }
 #: What a task may have; which of them it needs, the task says.
-_TASK_FIELDS: dict[str, type] = {"labels": list, "loss": dict, "weights": list, "deciding": str}
-_KINDS = {str: "a text", dict: "names with values", int: "a whole number", list: "a list"}
+_TASK_FIELDS: dict[str, type] = {
+    "labels": list,
+    "loss": dict,
+    "weights": list,
+    "deciding": str,
+    "mean": float,
+    "deviation": float,
+}
+_KINDS = {str: "a text", dict: "names with values", int: "a whole number", list: "a list", float: "a number"}
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ def model_card(manifest: Mapping[str, Any]) -> str:
         "base_model": base["name"],
         "tags": ["tunelab", manifest["method"]],
     }
-    labels = ", ".join(f"`{label}`" for label in task["labels"])
     scores = "\n".join(f"| {name} | {value:.4f} |" for name, value in manifest["scores"].items())
     settings = ", ".join(f"{k}={v}" for k, v in manifest["settings"].items()) or "none"
     about = "\n".join(
@@ -31,7 +30,7 @@ def model_card(manifest: Mapping[str, Any]) -> str:
 
 # {manifest["method"]} on {base["name"]}
 
-Labels: {labels}
+{_answers(task)}{" It reads two texts at a time." if manifest.get("pairs") else ""}
 
 Method: {manifest["method"]} ({settings}); base model fingerprint {base["fingerprint"][:16]}.
 
@@ -49,7 +48,7 @@ Method: {manifest["method"]} ({settings}); base model fingerprint {base["fingerp
 import tunelab
 
 specialist = tunelab.load("path/to/this/folder")
-specialist.predict(["a text"])
+specialist.predict([{'("a text", "another one")' if manifest.get("pairs") else '"a text"'}])
 ```
 {_elsewhere(manifest)}
 ## Limits
@@ -59,19 +58,34 @@ The scores hold for texts like those it was trained and tested on. Texts longer 
 """
 
 
+def _answers(task: Mapping[str, Any]) -> str:
+    if "labels" in task:
+        return "Labels: " + ", ".join(f"`{label}`" for label in task["labels"]) + "."
+    return (
+        f"It answers with a number. Its raw output is in standard deviations ({task['deviation']:g}) from the "
+        f"mean ({task['mean']:g}) of the training rows: number = {task['mean']:g} + {task['deviation']:g} × "
+        "output, which tunelab does by itself."
+    )
+
+
 def _elsewhere(manifest: Mapping[str, Any]) -> str:
     if manifest["weights"] == "transformers":
-        return """
+        if "labels" not in manifest["task"]:
+            given = 'pipeline("text-classification", model="path/to/this/folder", function_to_apply="none")'
+        else:
+            given = 'pipeline("text-classification", model="path/to/this/folder")'
+        text = '{"text": "a text", "text_pair": "another one"}' if manifest.get("pairs") else '"a text"'
+        return f"""
 Without tunelab:
 
 ```python
 from transformers import pipeline
 
-pipeline("text-classification", model="path/to/this/folder")("a text")
+{given}({text})
 ```
 """
     if manifest["weights"] == "peft":
-        count = len(manifest["task"]["labels"])
+        count = len(manifest["task"].get("labels", "1"))
         return f"""
 Without tunelab:
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,12 +18,18 @@ from tunelab.train.precision import choose
 __all__ = ["Specialist"]
 
 
+#: One text or many; of a model for pairs, one pair or many.
+Texts = str | Sequence[str] | tuple[str, str] | Sequence[tuple[str, str]]
+
+
 class Specialist:
     """A trained model from a bundle.
 
     specialist = tunelab.load("tunelab-out/reviews/winner")
     specialist.predict(["It broke after a day."])         # ["negative"]
     specialist.predict_proba(["It broke after a day."])   # a column for every label
+
+    A model for pairs is given pairs: specialist.predict([("a text", "another one")]).
     """
 
     def __init__(self, opened: Opened, device: str = "cpu") -> None:
@@ -36,43 +43,49 @@ class Specialist:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Label names, in the order of the model's outputs."""
-        return tuple(self._opened.task.model_options()["id2label"].values())
+        """Label names, in the order of the model's outputs; none where it answers with numbers."""
+        return self._opened.task.classes
+
+    @property
+    def pairs(self) -> bool:
+        """Whether it reads two texts at a time."""
+        return bool(self._opened.manifest.get("pairs", False))
 
     @property
     def method(self) -> str:
         """How it was trained."""
         return self._opened.method.name
 
-    def predict(self, texts: str | Sequence[str]) -> list[str]:
-        """The most probable label of each text."""
-        found: list[str] = self.predict_frame(texts)["prediction"].tolist()
+    def predict(self, texts: Texts) -> list[Any]:
+        """The most probable label of each text (`str`), or its number (`float`)."""
+        found: list[Any] = self.predict_frame(texts)["prediction"].tolist()
         return found
 
-    def predict_proba(self, texts: str | Sequence[str]) -> pd.DataFrame:
-        """Probabilities, one row a text and one column a label; rows sum to 1."""
+    def predict_proba(self, texts: Texts) -> pd.DataFrame:
+        """Probabilities, one row a text and one column a label; rows sum to 1.
+
+        Raises:
+            InputError: the answers are numbers, which have none.
+        """
+        if not self.labels:
+            raise InputError("this model answers with numbers, which have no probabilities; use predict")
         frame = self.predict_frame(texts).drop(columns="prediction")
         frame.columns = pd.Index(self.labels)
         return frame
 
-    def predict_frame(self, texts: str | Sequence[str]) -> pd.DataFrame:
+    def predict_frame(self, texts: Texts) -> pd.DataFrame:
         """`prediction` and the probability of every label, one row a text, in the order given."""
         return self._opened.task.decode(self.logits(texts))
 
-    def logits(self, texts: str | Sequence[str]) -> np.ndarray:
+    def logits(self, texts: Texts) -> np.ndarray:
         """The model's raw outputs in float32, [N, C].
 
         Raises:
-            InputError: no texts, or something that is no text.
+            InputError: no texts, or something that is no text (of a model for pairs: no pair of texts).
         """
-        rows = [texts] if isinstance(texts, str) else list(texts)
-        if not rows:
-            raise InputError("nothing to predict: the list of texts is empty")
-        wrong = next((i for i, t in enumerate(rows) if not isinstance(t, str)), None)
-        if wrong is not None:
-            raise InputError(f"text {wrong} is {type(rows[wrong]).__name__}, not a string: {rows[wrong]!r}")
+        rows, pairs = (_pairs if self.pairs else _singles)(texts)
         opened = self._opened
-        tokens = encode(rows, opened.tokenizer, cache=False)
+        tokens = encode(rows, opened.tokenizer, pairs=pairs, cache=False)
         examples = Examples(
             tokens,
             np.zeros(len(rows), dtype=np.int64),
@@ -97,3 +110,26 @@ class Specialist:
             model.save_pretrained(work)  # type: ignore[operator]
             self._opened.tokenizer.save_pretrained(work)
         return target
+
+
+def _singles(texts: Any) -> tuple[list[str], None]:
+    rows = [texts] if isinstance(texts, str) else list(texts)
+    if not rows:
+        raise InputError("nothing to predict: the list of texts is empty")
+    wrong = next((i for i, t in enumerate(rows) if not isinstance(t, str)), None)
+    if wrong is not None:
+        raise InputError(f"text {wrong} is {type(rows[wrong]).__name__}, not a string: {rows[wrong]!r}")
+    return rows, None
+
+
+def _pairs(texts: Any) -> tuple[list[str], list[str]]:
+    """First texts and second texts; two strings alone are one pair."""
+    rows = [] if isinstance(texts, str) else list(texts)
+    if len(rows) == 2 and all(isinstance(text, str) for text in rows):
+        rows = [rows]
+    if not rows:
+        raise InputError(f"this model reads pairs: give a list of pairs of texts, got {texts!r}")
+    for i, pair in enumerate(rows):
+        if isinstance(pair, str) or len(pair) != 2 or not all(isinstance(text, str) for text in pair):
+            raise InputError(f"row {i} is {pair!r}; this model reads pairs: two texts a row")
+    return [first for first, _ in rows], [second for _, second in rows]

@@ -1,26 +1,31 @@
 """What fine-tuning must beat to be worth it: the majority class, TF-IDF, and frozen embeddings.
 
-They get the same rows as every method: fitted on train, their one setting (the regularisation C)
-chosen on validation, judged once on test.
+They get the same rows as every method: fitted on train, their one setting (the regularisation)
+chosen on validation, judged once on test. Classes are learnt by logistic regression, numbers by ridge
+regression. Of a pair u, v each text has its features, and |u - v| and u v are learnt from (Conneau et al.
+2017, arXiv:1705.02364, section 3.1), with the cosine between the two.
 """
 
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from scipy import sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import StandardScaler, normalize
 
 from tunelab.config import RunConfig
 from tunelab.data.batch import Examples, sorted_batches
+from tunelab.data.encode import encode
 from tunelab.files import output_errors, write_json
-from tunelab.models import load_model
+from tunelab.models import load_model, load_tokenizer
 from tunelab.provenance import code_digest, versions
 from tunelab.study.prepare import Prepared
 from tunelab.study.run import write_predictions
@@ -28,16 +33,17 @@ from tunelab.tasks.base import Task
 from tunelab.train.evaluate import tokens_at_once
 from tunelab.train.precision import choose
 
-__all__ = ["BASELINES", "run_baseline"]
+__all__ = ["baselines_of", "run_baseline"]
 
 #: Inverse strengths of the L2 penalty that are tried on validation.
 _STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0)
 
-BASELINES = {
-    "majority": "always the most frequent class of the training rows",
-    "tfidf": "logistic regression on TF-IDF (words; character n-grams for Chinese)",
-    "embeddings": "logistic regression on the frozen model's mean embeddings",
-}
+
+def baselines_of(task: Task) -> tuple[str, ...]:
+    """majority: always the most frequent class of the training rows (numbers: none, one value for all rows
+    says nothing of their order); tfidf: regression on TF-IDF (words; character n-grams for Chinese);
+    embeddings: regression on the frozen model's mean embeddings."""
+    return ("majority", "tfidf", "embeddings") if task.classes else ("tfidf", "embeddings")
 
 
 def run_baseline(
@@ -83,7 +89,7 @@ def _majority(
     config: RunConfig, prepared: Prepared, task: Task, targets: np.ndarray, device: str
 ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     split = prepared.split(config.fold)
-    classes = len(task.model_options()["id2label"])
+    classes = len(task.classes)
     share = np.bincount(targets[split.train], minlength=classes) + 1.0  # Laplace: no class is impossible
     row = np.log(share / share.sum()).astype(np.float32)
     return np.tile(row, (len(split.test), 1)), np.tile(row, (len(split.valid), 1)), {}
@@ -93,15 +99,38 @@ def _tfidf(
     config: RunConfig, prepared: Prepared, task: Task, targets: np.ndarray, device: str
 ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     split = prepared.split(config.fold)
-    texts = prepared.table.frame["text"].to_numpy()
+    sides = _sides(prepared)
+    texts = sides[0]
     han = _han_share(texts[split.train])
     options: dict[str, Any] = (
         {"analyzer": "char", "ngram_range": (1, 3)} if han > 0.2 else {"ngram_range": (1, 2)}
     )
     vectorizer = TfidfVectorizer(sublinear_tf=True, min_df=2 if len(split.train) > 1000 else 1, **options)
-    train = vectorizer.fit_transform(texts[split.train])
-    valid, test = vectorizer.transform(texts[split.valid]), vectorizer.transform(texts[split.test])
-    return _logistic(train, valid, test, targets, split, task, {"features": train.shape[1], **options})
+    vectorizer.fit(np.concatenate([side[split.train] for side in sides]))
+    train, valid, test = (
+        _paired([vectorizer.transform(side[rows]) for side in sides])
+        for rows in (split.train, split.valid, split.test)
+    )
+    return _regression(train, valid, test, targets, split, task, {"features": train.shape[1], **options})
+
+
+def _sides(prepared: Prepared) -> list[np.ndarray]:
+    """The texts, and of pairs the second ones."""
+    frame = prepared.table.frame
+    return [frame[name].to_numpy() for name in ("text", "text_pair") if name in frame]
+
+
+def _paired(sides: list[Any]) -> Any:
+    """What is learnt from: the features of a text, or of two how they differ and what they share."""
+    if len(sides) == 1:
+        return sides[0]
+    if isinstance(sides[0], np.ndarray):
+        unit = [normalize(side) for side in sides]
+        cosine = (unit[0] * unit[1]).sum(1, keepdims=True)
+        return np.concatenate([np.abs(sides[0] - sides[1]), sides[0] * sides[1], cosine], axis=1)
+    shared = sides[0].multiply(sides[1])
+    cosine = sparse.csr_matrix(shared.sum(1))  # TF-IDF rows have length 1
+    return sparse.hstack([abs(sides[0] - sides[1]), shared, cosine]).tocsr()
 
 
 def _han_share(texts: np.ndarray) -> float:
@@ -118,10 +147,20 @@ def _embeddings(
     model = load_model(
         prepared.base, prepared.model, task.model_class, task.model_options(), prepared.pad_id, device
     )
-    found = _mean_hidden(model.base_model, prepared.examples(rows, task), device)
+    found = _paired([_mean_hidden(model.base_model, each, device) for each in _each(prepared, task, rows)])
     ends = np.cumsum([len(split.train), len(split.valid)])
     train, valid, test = np.split(found, ends)
-    return _logistic(train, valid, test, targets, split, task, {"features": train.shape[1]})
+    return _regression(train, valid, test, targets, split, task, {"features": train.shape[1]})
+
+
+def _each(prepared: Prepared, task: Task, rows: np.ndarray) -> list[Examples]:
+    """The rows' texts; of pairs each side by itself, for a frozen model does not compare them."""
+    whole = prepared.examples(rows, task)
+    sides = _sides(prepared)
+    if len(sides) == 1:
+        return [whole]
+    tokenizer, _ = load_tokenizer(prepared.base, prepared.model)
+    return [replace(whole, tokens=encode(side.tolist(), tokenizer)) for side in sides]
 
 
 @torch.no_grad()
@@ -143,32 +182,36 @@ def _mean_hidden(trunk: Any, examples: Examples, device: str) -> np.ndarray:
     return found
 
 
-def _logistic(
+def _regression(
     train: Any, valid: Any, test: Any, targets: np.ndarray, split: Any, task: Task, about: dict[str, Any]
 ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     best: tuple[float, float, Any] | None = None
     dense = isinstance(train, np.ndarray)
     for strength in _STRENGTHS:
-        regression = LogisticRegression(C=strength / 100 if dense else strength, max_iter=1000)
+        own = strength / 100 if dense else strength
+        regression = LogisticRegression(C=own, max_iter=1000) if task.classes else Ridge(alpha=1 / own)
         # TF-IDF is scaled already; embeddings are not, and standardised they want a stronger penalty.
         model = make_pipeline(StandardScaler(), regression) if dense else regression
         model.fit(train, targets[split.train])
-        score = task.scores(_log_probabilities(model, valid, task), targets[split.valid])[task.deciding]
+        score = task.scores(_outputs(model, valid, task), targets[split.valid])[task.deciding]
         if best is None or score > best[0]:
             best = (score, strength, model)
     assert best is not None
     _, strength, model = best
     return (
-        _log_probabilities(model, test, task),
-        _log_probabilities(model, valid, task),
+        _outputs(model, test, task),
+        _outputs(model, valid, task),
         {**about, "C": strength},
     )
 
 
-def _log_probabilities(model: Any, features: Any, task: Task) -> np.ndarray:
-    """Log probabilities over all classes; a class without training rows gets almost none."""
+def _outputs(model: Any, features: Any, task: Task) -> np.ndarray:
+    """Log probabilities over all classes (a class without training rows gets almost none), or numbers."""
+    if not task.classes:
+        numbers: np.ndarray = model.predict(features).astype(np.float32)[:, None]
+        return numbers
     found = model.predict_log_proba(features)
-    full = np.full((found.shape[0], len(task.model_options()["id2label"])), -30.0, dtype=np.float32)
+    full = np.full((found.shape[0], len(task.classes)), -30.0, dtype=np.float32)
     full[:, model.classes_] = found
     return full
 

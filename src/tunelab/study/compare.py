@@ -19,7 +19,7 @@ from tunelab.errors import ConfigError, TrainingError
 from tunelab.files import output_errors, write_atomically, write_json
 from tunelab.measure.cost import available_memory, check_disk
 from tunelab.records import StudyRecord
-from tunelab.study.baselines import BASELINES
+from tunelab.study.baselines import baselines_of
 from tunelab.study.budget import Planned, fit_budget
 from tunelab.study.candidates import Candidate, candidates
 from tunelab.study.common import check_trackers, locked, model_bytes
@@ -139,6 +139,11 @@ def compare(
         _check_other_data(root, config)
         check_disk(root, max(map(model_bytes, prepared.values())), workers)
         design = Design(config, len(first.splits))
+        if config.race and not first.task(config.task, 0, config.loss).classes:
+            raise ConfigError(
+                f"race: task {config.task} answers with numbers here, and the race's limits are made for shares "
+                "of right answers; leave --race out"
+            )
         if config.race:
             rows = len(first.splits[0].train)
             config = config.model_copy(update={"train": enough_evaluations(config.train, rows)})
@@ -332,7 +337,7 @@ def _baseline_jobs(
     jobs = []
     own = prepared[entry.model.name]
     for fold in range(len(own.splits)):
-        for name in BASELINES:
+        for name in baselines_of(own.task(config.task, fold, config.loss)):
             run = run_config(config, entry, seed=0, fold=fold)
             key = f"{own.split(fold).digest[:10]}{own.model_digest[:4]}{own.token_digest[:4]}"
             folder = root / "runs" / f"baseline-{name}-f{fold}-{key}-{own.model.max_length}"

@@ -10,6 +10,7 @@ from tunelab.records import Crossing, CurvePoint, Interval, MoreRows
 from tunelab.study.execute import Work
 from tunelab.study.predictions import Judged, gather
 from tunelab.study.prepare import Prepared
+from tunelab.tasks.base import Task
 
 __all__ = ["FURTHER", "curve_points"]
 
@@ -22,8 +23,7 @@ def curve_points(
     curve: Mapping[str, Sequence[Work]],
     whole: Sequence[Judged],
     failures: Mapping[str, str],
-    labels: Sequence[str],
-    deciding: str,
+    task: Task,
     prepared: Prepared,
 ) -> tuple[tuple[CurvePoint, ...], tuple[MoreRows, ...], tuple[Crossing, ...]]:
     """Every method's scores by training rows, the whole included; what further rows would be worth; and from
@@ -43,11 +43,11 @@ def curve_points(
         at: list[tuple[int, Judged]] = []
         for share in shares:
             folders = [work.folder for work in works if work.config.share == share]
-            part = gather(judged.name, folders, labels, deciding, folds)
+            part = gather(judged.name, folders, task, folds)
             if part is not None:
                 at.append((len(prepared.split(0, share).train), part))
         at.append((len(prepared.split(0).train), judged))
-        items = judged.predicted_SN.shape[1]
+        items = judged.items
         own = []
         for rows, part in at:
             value, low, high = mean_interval(part.scores, items)

@@ -8,29 +8,37 @@ import numpy as np
 import pandas as pd
 
 from tunelab.measure.metrics import softmax
-from tunelab.measure.statistics import RunScore, score_function
+from tunelab.measure.statistics import RunScore
 from tunelab.study.run import read_record
+from tunelab.tasks.base import Task
 
-__all__ = ["Judged", "gather", "targets_of"]
+__all__ = ["Judged", "codes_of", "gather", "truth"]
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A method's predictions: one score function a seed, over the same N items for all methods.
+    """A method's predictions over the same N items for all methods, one score function a seed.
 
-    predicted_SN: classes; confidence_SN: probability of the predicted class; folders: of its runs.
+    errors_SN: how wrong each prediction is (0: right); said_SN: the predictions themselves. Of tasks with
+    classes also, predicted_SN: their numbers, confidence_SN: the probability of the predicted class; else
+    both are None. folders: of the runs.
     """
 
     name: str
     scores: tuple[RunScore, ...]
-    predicted_SN: np.ndarray
-    confidence_SN: np.ndarray
+    errors_SN: np.ndarray
+    said_SN: np.ndarray
+    predicted_SN: np.ndarray | None
+    confidence_SN: np.ndarray | None
     folders: tuple[Path, ...]
 
+    @property
+    def items(self) -> int:
+        """N."""
+        return int(self.errors_SN.shape[1])
 
-def gather(
-    name: str, folders: Sequence[Path], labels: Sequence[str], deciding: str, folds: int
-) -> Judged | None:
+
+def gather(name: str, folders: Sequence[Path], task: Task, folds: int) -> Judged | None:
     """Predictions of one method, seed by seed; seeds that lack a fold are left out, None: all do."""
     by_seed: dict[int, list[Path]] = {}
     for folder in folders:
@@ -38,26 +46,38 @@ def gather(
     whole = [parts for _, parts in sorted(by_seed.items()) if len(parts) == folds]
     if not whole:
         return None
-    number = {label: i for i, label in enumerate(labels)}
-    predicted, confidence, scores = [], [], []
-    for parts in whole:
-        frame = _frame(parts)
-        classes = frame["prediction"].map(number).to_numpy(dtype=np.int64)
-        targets = frame["label"].map(number).to_numpy(dtype=np.int64)
-        logits = frame[[c for c in frame.columns if c.startswith("logit(")]].to_numpy()
-        predicted.append(classes)
-        confidence.append(softmax(logits).max(1))
-        scores.append(score_function(deciding, classes, targets))
+    frames = [_frame(parts) for parts in whole]
+    known = bool(task.classes)
     return Judged(
-        name, tuple(scores), np.stack(predicted), np.stack(confidence), tuple(f for p in whole for f in p)
+        name=name,
+        scores=tuple(task.run_score(frame) for frame in frames),
+        errors_SN=np.stack([task.errors(frame) for frame in frames]),
+        said_SN=np.stack([frame["prediction"].to_numpy() for frame in frames]),
+        predicted_SN=np.stack([_codes(frame["prediction"], task) for frame in frames]) if known else None,
+        confidence_SN=np.stack([_confidence(frame) for frame in frames]) if known else None,
+        folders=tuple(folder for parts in whole for folder in parts),
     )
 
 
-def targets_of(folders: Sequence[Path], labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """True classes and positions in the table of the items of these folders, in the order of positions."""
-    number = {label: i for i, label in enumerate(labels)}
+def truth(folders: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and positions in the table of the items of these folders, in the order of positions."""
     frame = _frame(folders).drop_duplicates("item")
-    return frame["label"].map(number).to_numpy(dtype=np.int64), frame["item"].to_numpy()
+    return frame["label"].to_numpy(), frame["item"].to_numpy()
+
+
+def codes_of(labels_N: np.ndarray, task: Task) -> np.ndarray:
+    """Class numbers of labels."""
+    return _codes(pd.Series(labels_N), task)
+
+
+def _codes(names: pd.Series, task: Task) -> np.ndarray:
+    return names.map({label: i for i, label in enumerate(task.classes)}).to_numpy(dtype=np.int64)
+
+
+def _confidence(frame: pd.DataFrame) -> np.ndarray:
+    logits = frame[[c for c in frame.columns if c.startswith("logit(")]].to_numpy()
+    best: np.ndarray = softmax(logits).max(1)
+    return best
 
 
 def _frame(folders: Sequence[Path]) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,8 @@ class Prepared:
 
     splits: one, or one a fold; refit: all rows but a validation slice, for the winner after folds.
     model: its settings, with the length settled; digest: of texts and labels; model_digest: of the
-    pretrained weights; token_digest: of what the tokenizer made of the texts.
+    pretrained weights; token_digest: of what the tokenizer made of the texts; strata: [N] of which a share of
+    the training rows gets its part.
     features: folder where the runs share what frozen layers give; None: each computes it for itself.
     """
 
@@ -44,7 +46,13 @@ class Prepared:
     digest: str
     model_digest: str
     token_digest: str
+    strata: tuple[str, ...]
     features: Path | None = None
+
+    @property
+    def pairs(self) -> bool:
+        """Whether a row is two texts."""
+        return self.tokens.seconds is not None
 
     def split(self, fold: int, share: float = 1.0) -> Split:
         """The split of a fold; -1 is the final refit on all rows.
@@ -54,7 +62,7 @@ class Prepared:
         whole = self.refit if fold < 0 else self.splits[fold]
         if share == 1.0:
             return whole
-        _, codes = np.unique(self.table.frame["label"].to_numpy()[whole.train], return_inverse=True)
+        _, codes = np.unique(np.array(self.strata, dtype=object)[whole.train], return_inverse=True)
         order = spread(codes, np.random.default_rng(0).permutation(len(whole.train)))
         kept = np.sort(whole.train[order[: max(1, round(share * len(whole.train)))]])
         return replace(whole, train=kept, digest=f"{whole.digest}-{len(kept)}")
@@ -66,7 +74,8 @@ class Prepared:
 
     def lean(self) -> "Prepared":
         """Without the texts, which only the baselines read: this is what travels to the workers."""
-        return replace(self, table=replace(self.table, frame=self.table.frame.drop(columns="text")))
+        texts = [name for name in ("text", "text_pair") if name in self.table.frame]
+        return replace(self, table=replace(self.table, frame=self.table.frame.drop(columns=texts)))
 
     def task(self, name: str, fold: int, loss: LossConfig, share: float = 1.0) -> Task:
         """The task fitted to this fold's training rows."""
@@ -86,19 +95,26 @@ def examine(
 ) -> tuple[Table, list[Finding]]:
     """Reads the files and lets the data doctor look, with the model's tokenizer where one is given."""
     table = _read(files, task, data)
+    labels = tasks.find(task).check_labels
     if model is None:
-        return table, check(table)
+        return table, check(table, labels=labels)
     base = locate(model)
     model = settle_length(base, model)
     tokenizer, _ = load_tokenizer(base, model)
-    texts = table.frame["text"].tolist()
-    known = facts(texts, encode(texts, tokenizer), tokenizer, base.name)
-    return table, check(table, known, model.max_length)
+    known = facts(table.texts, _encode(table, tokenizer), tokenizer, base.name)
+    return table, check(table, known, model.max_length, labels=labels)
 
 
 def _read(files: tuple[str, ...], task: str, data: DataConfig) -> Table:
-    chosen = {role: name for role in ("text", "label", "group") if (name := getattr(data, role)) is not None}
+    roles = ("text", "text_pair", "label", "group")
+    chosen = {role: name for role in roles if (name := getattr(data, role)) is not None}
     return read(files, tasks.find(task).columns, chosen)
+
+
+def _encode(table: Table, tokenizer: Any) -> Tokens:
+    frame = table.frame
+    pairs = frame["text_pair"].tolist() if "text_pair" in frame else None
+    return encode(frame["text"].tolist(), tokenizer, pairs=pairs)
 
 
 def prepare(files: tuple[str, ...], task: str, data: DataConfig, model: ModelConfig) -> Prepared:
@@ -116,26 +132,27 @@ def prepare(files: tuple[str, ...], task: str, data: DataConfig, model: ModelCon
     if data.fix:  # what is mended is no error any more
         table, mended = fix(table)
         notes += mended
-    tokens = encode(table.frame["text"].tolist(), tokenizer)
-    known = facts(table.frame["text"].tolist(), tokens, tokenizer, base.name)
+    tokens = _encode(table, tokenizer)
+    known = facts(table.texts, tokens, tokenizer, base.name)
     groups = _groups(table)
-    findings = check(table, known, model.max_length, groups)
+    findings = check(table, known, model.max_length, groups, tasks.find(task).check_labels)
     stop_on_errors(findings)
     usable, dropped = drop_unusable(table)
     notes += dropped
     if usable is not table:
         table = usable
-        tokens = encode(table.frame["text"].tolist(), tokenizer)
+        tokens = _encode(table, tokenizer)
         groups = _groups(table)
     if groups is None:
-        groups = duplicate_groups(table.frame["text"].tolist())
-    splits = make_splits(table, groups, data)
+        groups = duplicate_groups(table.texts)
+    strata = tasks.find(task).strata(table.frame["label"].tolist())
+    splits = make_splits(table, groups, data, strata)
     return Prepared(
         table=table,
         findings=tuple(findings),
         notes=tuple(dict.fromkeys([*notes, *(note for split in splits for note in split.notes)])),
         splits=tuple(splits),
-        refit=final_split(table, groups, data),
+        refit=final_split(table, groups, data, strata),
         tokens=tokens,
         pad_id=int(tokenizer.pad_token_id),
         base=base,
@@ -143,19 +160,20 @@ def prepare(files: tuple[str, ...], task: str, data: DataConfig, model: ModelCon
         digest=_digest(table),
         model_digest=fingerprint(base),
         token_digest=tokens.digest(),
+        strata=tuple(strata),
     )
 
 
 def _groups(table: Table) -> np.ndarray | None:
     """Near-duplicate groups, or None where there is too much text to look for them (the doctor tells)."""
-    texts = table.frame["text"].tolist()
+    texts = table.texts
     return near_groups(texts) if sum(map(len, texts)) <= NEAR_CHARACTERS else None
 
 
 def _digest(table: Table) -> str:
     digest = hashlib.sha256()
-    for role in ("text", "label", "split"):
-        for value in table.frame[role]:
+    for role in ("text", "text_pair", "label", "split"):
+        for value in table.frame.get(role, ()):
             data = str(value).encode("utf-8", "surrogatepass")
             digest.update(len(data).to_bytes(8, "little"))
             digest.update(data)

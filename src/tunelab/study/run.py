@@ -317,6 +317,7 @@ def _about(config: RunConfig, prepared: Prepared, precision: str) -> dict[str, A
     split = prepared.split(config.fold, config.share)
     return {
         "data": ", ".join(Path(f).name for f in config.files),
+        "pairs": prepared.pairs,
         "data_digest": prepared.digest,
         "split": split.name,
         "split_digest": split.digest,

@@ -32,10 +32,11 @@ from tunelab.study.budget import Planned, table_of_runs
 from tunelab.study.candidates import Candidate
 from tunelab.study.curve import curve_points
 from tunelab.study.execute import Work
-from tunelab.study.predictions import Judged, gather, targets_of
+from tunelab.study.predictions import Judged, codes_of, gather, truth
 from tunelab.study.prepare import Prepared
 from tunelab.study.run import read_record
 from tunelab.study.tuning import Design
+from tunelab.tasks.base import Task
 
 __all__ = ["Evidence", "conclude"]
 
@@ -72,11 +73,10 @@ def conclude(evidence: Evidence) -> StudyRecord:
     own = next(iter(evidence.prepared.values()))
     folds = evidence.design.folds
     task = own.task(evidence.config.task, 0, evidence.config.loss)
-    labels = tuple(task.model_options()["id2label"][i] for i in range(len(task.model_options()["id2label"])))
     notes = list(evidence.notes)
     found: list[Judged] = []
     for name, works in evidence.judged.items():
-        judged = gather(name, [w.folder for w in works], labels, task.deciding, folds)
+        judged = gather(name, [w.folder for w in works], task, folds)
         if judged is None:
             notes.append(f"{name} is not in the table: no seed has all folds")
         else:
@@ -84,8 +84,8 @@ def conclude(evidence: Evidence) -> StudyRecord:
     if not found:
         name, error = next(iter(evidence.failures.items()), ("", "no run finished"))
         raise TrainingError(f"no method finished on all folds. The first failure, {name}: {error}")
-    targets_N, items_N = targets_of(found[0].folders, labels)
-    items = len(targets_N)
+    labels_N, items_N = truth(found[0].folders)
+    items = len(items_N)
     intervals = {j.name: mean_interval(j.scores, items) for j in found}
     found.sort(key=lambda j: -intervals[j.name][0])
     names = [j.name for j in found]
@@ -97,20 +97,20 @@ def conclude(evidence: Evidence) -> StudyRecord:
 
     entries = {entry.name: entry for entry in evidence.entries}
     results = [
-        _result(evidence, j, entries[j.name], group_of[j.name], intervals[j.name], targets_N, labels)
+        _result(evidence, j, entries[j.name], group_of[j.name], intervals[j.name], labels_N, task)
         for j in found
     ]
-    base, gaps = _baselines(evidence, found[0], pool, targets_N, labels, task.deciding)
+    base, gaps = _baselines(evidence, found[0], pool, labels_N, task)
     advice = _advise(evidence, results, groups[0], pairs, gaps, items)
     works = [w for many in (*evidence.judged.values(), *evidence.curve.values()) for w in many]
     split = own.split(0)
-    curve, more, crossed = curve_points(evidence.curve, found, evidence.failures, labels, task.deciding, own)
+    curve, more, crossed = curve_points(evidence.curve, found, evidence.failures, task, own)
     return StudyRecord(
         title=", ".join(Path(f).name for f in evidence.config.files),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         task=evidence.config.task,
         deciding=task.deciding,
-        labels=labels,
+        labels=task.classes,
         rows={
             "all": len(own.table),
             "train": len(split.train),
@@ -128,7 +128,7 @@ def conclude(evidence: Evidence) -> StudyRecord:
         advice=advice,
         pareto_time=_pareto(results, lambda r: r.cost.train_seconds),
         pareto_memory=_pareto(results, lambda r: r.cost.peak_memory_bytes),
-        disagreements=_disagreements(found, advice, items_N, targets_N, labels, own),
+        disagreements=_disagreements(found, advice, items_N, labels_N, task, own),
         curve=curve,
         more_rows=more,
         crossings=crossed,
@@ -185,8 +185,8 @@ def _result(
     entry: Candidate,
     group: int,
     interval: tuple[float, float, float],
-    targets_N: np.ndarray,
-    labels: Sequence[str],
+    labels_N: np.ndarray,
+    task: Task,
 ) -> MethodResult:
     records = [read_record(folder) for folder in judged.folders]
     trials = tuple(evidence.trials.get(entry.name, ()))
@@ -209,8 +209,8 @@ def _result(
         forgetting=Forgetting(**{**forgotten[0], "value": _mean([f["value"] for f in forgotten])})
         if forgotten
         else None,
-        confusion=confusion(judged.predicted_SN, targets_N, len(labels)),
-        calibration=_calibration(judged, targets_N),
+        confusion=_confusion(judged, labels_N, task),
+        calibration=_calibration(judged),
         trials=trials,
         runs=tuple(folder.name for folder in judged.folders),
         failures={
@@ -221,8 +221,16 @@ def _result(
     )
 
 
-def _calibration(judged: Judged, targets_N: np.ndarray) -> tuple[CalibrationBin, ...]:
-    right_SN = judged.predicted_SN == targets_N
+def _confusion(judged: Judged, labels_N: np.ndarray, task: Task) -> tuple[tuple[float, ...], ...]:
+    if judged.predicted_SN is None:
+        return ()
+    return confusion(judged.predicted_SN, codes_of(labels_N, task), len(task.classes))
+
+
+def _calibration(judged: Judged) -> tuple[CalibrationBin, ...]:
+    if judged.confidence_SN is None:
+        return ()
+    right_SN = judged.errors_SN == 0
     return tuple(
         CalibrationBin(confidence=confidence, accuracy=accuracy, rows=rows)
         for confidence, accuracy, rows in calibration_bins(judged.confidence_SN.ravel(), right_SN.ravel())
@@ -230,8 +238,7 @@ def _calibration(judged: Judged, targets_N: np.ndarray) -> tuple[CalibrationBin,
 
 
 def _spread(judged: Judged) -> float | None:
-    items = judged.predicted_SN.shape[1]
-    values = [float(score(np.ones((1, items)))[0]) for score in judged.scores]
+    values = [float(score(np.ones((1, judged.items)))[0]) for score in judged.scores]
     return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
@@ -271,9 +278,8 @@ def _baselines(
     evidence: Evidence,
     best: Judged,
     pool: SeedPool | None,
-    targets_N: np.ndarray,
-    labels: Sequence[str],
-    deciding: str,
+    labels_N: np.ndarray,
+    task: Task,
 ) -> tuple[list[MethodResult], list[BaselineGap]]:
     """The baselines' rows and how far the best method is above each (Holm-corrected among themselves)."""
     by_name: dict[str, list[Path]] = {}
@@ -281,11 +287,11 @@ def _baselines(
         by_name.setdefault(read_record(folder)["method"], []).append(folder)
     results, tests = [], []
     for name, folders in by_name.items():
-        judged = gather(name, folders, labels, deciding, evidence.design.folds)
+        judged = gather(name, folders, task, evidence.design.folds)
         if judged is None:
             continue
         records = [read_record(folder) for folder in judged.folders]
-        items = len(targets_N)
+        items = judged.items
         value, low, high = mean_interval(judged.scores, items)
         results.append(
             MethodResult(
@@ -298,8 +304,8 @@ def _baselines(
                 valid=_mean([r["valid"][r["deciding"]] for r in records]),
                 scores=_mean_scores(records),
                 cost=_cost(records, 0.0),
-                confusion=confusion(judged.predicted_SN, targets_N, len(labels)),
-                calibration=_calibration(judged, targets_N),
+                confusion=_confusion(judged, labels_N, task),
+                calibration=_calibration(judged),
                 runs=tuple(folder.name for folder in judged.folders),
             )
         )
@@ -378,35 +384,49 @@ def _disagreements(
     found: Sequence[Judged],
     advice: Advice,
     items_N: np.ndarray,
-    targets_N: np.ndarray,
-    labels: Sequence[str],
+    labels_N: np.ndarray,
+    task: Task,
     prepared: Prepared,
 ) -> tuple[Disagreement, ...]:
-    """Rows that the advised method gets wrong (in most seeds) and the best of the others right."""
+    """Rows that the advised method gets wrong (in most seeds) and the best of the others right; where answers
+    are numbers, the rows on which it is further off than that one, the furthest first."""
+    by_name = {j.name: j for j in found}
     others = [j.name for j in found if j.name != advice.method]
     if not others:
         return ()
-    usual = {j.name: _usual(j.predicted_SN, len(labels)) for j in found}
-    wrong = (usual[advice.method] != targets_N) & (usual[others[0]] == targets_N)
+    usual = {j.name: _usual(j, task) for j in found}
+    if task.classes:
+        wrong = np.flatnonzero((usual[advice.method] != labels_N) & (usual[others[0]] == labels_N))
+    else:
+        further = by_name[advice.method].errors_SN.mean(0) - by_name[others[0]].errors_SN.mean(0)
+        wrong = np.argsort(-further, kind="stable")[: int((further > 0).sum())]
     frame = prepared.table.frame
+    texts = prepared.table.texts
     rows = []
-    for at in np.flatnonzero(wrong)[:_SHOWN_ROWS]:
+    for at in wrong[:_SHOWN_ROWS]:
         item = int(items_N[at])
         rows.append(
             Disagreement(
                 item=item,
                 file=str(frame["file"].iloc[item]),
                 row=int(frame["row"].iloc[item]),
-                text=str(frame["text"].iloc[item]),
-                label=labels[targets_N[at]],
-                predictions={name: labels[usual[name][at]] for name in (advice.method, *others)},
+                text=texts[item],
+                label=str(labels_N[at]),
+                predictions={name: _shown(usual[name][at]) for name in (advice.method, *others)},
             )
         )
     return tuple(rows)
 
 
-def _usual(predicted_SN: np.ndarray, classes: int) -> np.ndarray:
-    """What most seeds say, [N]; between equals the lower class number."""
-    votes_CN = np.stack([(predicted_SN == c).sum(0) for c in range(classes)])
-    usual: np.ndarray = votes_CN.argmax(0)
-    return usual
+def _usual(judged: Judged, task: Task) -> np.ndarray:
+    """What most seeds say, [N] (between equals the class that is named first); of numbers their mean."""
+    if judged.predicted_SN is None:
+        mean_N: np.ndarray = judged.said_SN.mean(0)
+        return mean_N
+    votes_CN = np.stack([(judged.predicted_SN == c).sum(0) for c in range(len(task.classes))])
+    usual_N: np.ndarray = np.array(task.classes, dtype=object)[votes_CN.argmax(0)]
+    return usual_N
+
+
+def _shown(answer: Any) -> str:
+    return f"{answer:.4g}" if isinstance(answer, float) else str(answer)

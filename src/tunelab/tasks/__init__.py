@@ -3,11 +3,15 @@
 from tunelab.errors import ConfigError, did_you_mean
 from tunelab.tasks.base import Task
 from tunelab.tasks.classify import Classify
+from tunelab.tasks.match import Match
+from tunelab.tasks.regress import Regress
 
 __all__ = ["TASKS", "Task", "find"]
 
 TASKS: dict[str, type[Task]] = {
     "classify": Classify,
+    "regress": Regress,
+    "match": Match,
 }
 
 

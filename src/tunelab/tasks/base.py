@@ -14,7 +14,9 @@ import pandas as pd
 from torch import Tensor
 
 from tunelab.config import LossConfig
+from tunelab.data.findings import Finding, Patient
 from tunelab.data.table import Column
+from tunelab.measure.statistics import RunScore
 
 __all__ = ["Task"]
 
@@ -31,12 +33,25 @@ class Task(ABC):
     columns: ClassVar[tuple[Column, ...]]
     #: The `transformers` class that loads the pretrained model with this task's head.
     model_class: ClassVar[str]
+    #: Names of the classes where a row's answer is one of them; else none.
+    classes: tuple[str, ...] = ()
 
     @classmethod
     @abstractmethod
     def fit(cls, labels: Sequence[str], train_labels: Sequence[str], loss: LossConfig) -> "Task":
         """The task for these data: `labels` of all rows name the classes, `train_labels` give the
-        weights. Raises `DataError` where the labels cannot be learnt."""
+        weights. Raises `DataError` where the labels cannot be learnt, `ConfigError` where the loss cannot
+        learn them."""
+
+    @classmethod
+    @abstractmethod
+    def check_labels(cls, patient: Patient) -> list[Finding]:
+        """What the data doctor has to say of the labels."""
+
+    @classmethod
+    @abstractmethod
+    def strata(cls, labels: Sequence[str]) -> list[str]:
+        """The stratum of each row: every part of a split gets its share of each."""
 
     @property
     @abstractmethod
@@ -57,11 +72,21 @@ class Task(ABC):
 
     @abstractmethod
     def decode(self, logits: np.ndarray) -> pd.DataFrame:
-        """Predictions a person can read: a column `prediction`, then one probability a class."""
+        """Predictions a person can read: a column `prediction`, then what else is known (one probability a
+        class)."""
 
     @abstractmethod
     def scores(self, logits: np.ndarray, targets: np.ndarray) -> dict[str, float]:
         """Every score of these rows, the deciding one first."""
+
+    @abstractmethod
+    def run_score(self, predictions: pd.DataFrame) -> RunScore:
+        """The deciding score as a function of item weights, from a run's predictions: a frame with `label`
+        and what `decode` gave."""
+
+    @abstractmethod
+    def errors(self, predictions: pd.DataFrame) -> np.ndarray:
+        """How wrong each row's prediction is, [N] float64; 0: right. From the same frame as `run_score`."""
 
     @abstractmethod
     def as_dict(self) -> dict[str, Any]:

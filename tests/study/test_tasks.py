@@ -1,0 +1,130 @@
+"""A whole study of every task: from a file to a verdict, a report, and a model that answers."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from tiny import BAD, GOOD, PLACES, THINGS, make_model_folder
+from typer.testing import CliRunner
+
+import tunelab
+from tunelab.cli import app
+from tunelab.errors import ConfigError, InputError
+
+SETTINGS = {"train.epochs": 2, "train.batch_size": 16, "search.trials": 2}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_model_folder(tmp_path_factory.mktemp("model") / "tiny")
+
+
+def regress(rows: int) -> pd.DataFrame:
+    """How many of three adjectives are good."""
+    random, found = np.random.default_rng(0), {}
+    while len(found) < rows:
+        good = int(random.integers(4))
+        words = [*random.choice(GOOD, good), *random.choice(BAD, 3 - good)]
+        found[f"{random.choice(PLACES)} {random.choice(THINGS)} {' '.join(words)} {random.integers(10**6)}"] = (
+            good + round(float(random.normal(0, 0.1)), 2)
+        )
+    return pd.DataFrame({"text": list(found), "score": list(found.values())})
+
+
+def match(rows: int) -> pd.DataFrame:
+    """Whether two texts are of the same thing."""
+    random, found = np.random.default_rng(0), []
+    for i in range(rows):
+        thing, other = random.choice(THINGS, 2, replace=False)
+        second = thing if i % 2 else other
+        numbers = random.integers(10**6, size=2)
+        found.append((f"my {thing} {numbers[0]}", f"the {second} {numbers[1]}", "same" if i % 2 else "other"))
+    return pd.DataFrame(found, columns=["sentence1", "sentence2", "label"])
+
+
+def scored(rows: int) -> pd.DataFrame:
+    frame = match(rows)
+    noise = np.random.default_rng(1).normal(0, 0.1, rows)
+    return frame.assign(label=((frame["label"] == "same") + noise).round(3))
+
+
+@pytest.mark.parametrize(
+    ("task", "make", "deciding", "given"),
+    [
+        ("regress", regress, "spearman", ["office lamp lovely great warm"]),
+        ("match", match, "accuracy", [("my lamp", "the lamp")]),
+        ("match", scored, "spearman", [("my lamp", "the lamp")]),
+    ],
+    ids=["regress", "match-labels", "match-scores"],
+)
+def test_a_study(task: str, make, deciding: str, given: list, model: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data.csv"
+    make(150).to_csv(data, index=False)
+    study = tunelab.compare(
+        data,
+        task=task,
+        methods=["full", "lora", "prefix"],
+        model=str(model),
+        folds=2,
+        seeds=2,
+        out=tmp_path / "out",
+        settings=SETTINGS,
+        progress=False,
+    )
+    record = study.record
+    assert (record.task, record.deciding) == (task, deciding)
+    assert {r.name for r in record.results if not r.baseline} == {"full", "lora", "prefix"}
+    assert all(r.score.low <= r.score.value <= r.score.high for r in record.results)
+    baselines = {r.name for r in record.results if r.baseline}
+    assert baselines == {"tfidf", "embeddings"} | ({"majority"} if record.labels else set())
+    assert bool(record.results[0].confusion) == bool(record.labels)
+    page = study.report.read_text(encoding="utf-8")
+    assert ("Confusion matrix" in page) == bool(record.labels)
+
+    specialist = tunelab.load(study.bundle)
+    (answer,) = specialist.predict(given)
+    assert isinstance(answer, str if record.labels else float)
+    assert specialist.pairs == (task == "match")
+    if not record.labels:
+        with pytest.raises(InputError, match="numbers, which have no probabilities"):
+            specialist.predict_proba(given)
+    out = tmp_path / "answers.csv"
+    found = CliRunner().invoke(app, ["predict", str(study.bundle), "--file", str(data), "--out", str(out)])
+    assert found.exit_code == 0, found.output
+    answers = pd.read_csv(out)
+    assert len(answers) == 150
+    texts = pd.read_csv(data)[["sentence1", "sentence2"] if task == "match" else ["text"]].head(4)
+    rows = list(texts.itertuples(index=False, name=None)) if task == "match" else texts["text"].tolist()
+    wanted = specialist.predict(rows)
+    if record.labels:
+        assert answers["prediction"].head(4).tolist() == wanted
+    else:
+        assert answers["prediction"].head(4).tolist() == pytest.approx(wanted, abs=1e-4)
+
+
+def test_a_model_of_pairs_wants_pairs(model: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data.csv"
+    match(60).to_csv(data, index=False)
+    run = tunelab.run(
+        data, task="match", method="head", model=str(model), out=tmp_path / "out", settings={"train.epochs": 1},
+        progress=False,
+    )  # fmt: skip
+    specialist = run.load()
+    assert specialist.predict(("my lamp", "the lamp")) == specialist.predict([("my lamp", "the lamp")])
+    for wrong in ("my lamp", ["my lamp"], [("my lamp", 3)], []):
+        with pytest.raises(InputError, match="this model reads pairs"):
+            specialist.predict(wrong)
+    words = ["predict", str(run.bundle), "--text", "my lamp"]
+    assert isinstance(CliRunner().invoke(app, words).exception, ConfigError)
+    assert CliRunner().invoke(app, [*words, "--text-pair", "the lamp"]).exit_code == 0
+
+
+def test_a_race_needs_shares(model: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data.csv"
+    regress(60).to_csv(data, index=False)
+    with pytest.raises(ConfigError, match="race: task regress answers with numbers"):
+        tunelab.compare(
+            data, task="regress", methods=["full", "head"], model=str(model), race=True, folds=0,
+            out=tmp_path / "out", settings=SETTINGS, progress=False,
+        )  # fmt: skip
