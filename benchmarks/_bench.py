@@ -263,7 +263,6 @@ class Bench:
             return {"error": f"the process ended with code {ended.returncode} (see stderr.txt)"}
         return {**json.loads(found.read_text(encoding="utf-8")), "whole_seconds": whole}
 
-
     def _cache(self, number: int) -> Path:
         """A cache folder where nobody finds his texts tokenized, but what is measured once a machine."""
         own, shared = self.made / f"cache-{number}", self.out / "machine"

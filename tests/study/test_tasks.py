@@ -26,9 +26,9 @@ def regress(rows: int) -> pd.DataFrame:
     while len(found) < rows:
         good = int(random.integers(4))
         words = [*random.choice(GOOD, good), *random.choice(BAD, 3 - good)]
-        found[f"{random.choice(PLACES)} {random.choice(THINGS)} {' '.join(words)} {random.integers(10**6)}"] = (
-            good + round(float(random.normal(0, 0.1)), 2)
-        )
+        found[
+            f"{random.choice(PLACES)} {random.choice(THINGS)} {' '.join(words)} {random.integers(10**6)}"
+        ] = good + round(float(random.normal(0, 0.1)), 2)
     return pd.DataFrame({"text": list(found), "score": list(found.values())})
 
 

@@ -51,11 +51,15 @@ def test_losses_and_labels_that_do_not_fit() -> None:
 def test_deciding_score_is_scipys() -> None:
     random = np.random.default_rng(0)
     labels = [f"{x:.1f}" for x in random.normal(size=200)]
-    frame = pd.DataFrame({"label": labels, "prediction": random.normal(size=200) + [float(x) for x in labels]})
+    frame = pd.DataFrame(
+        {"label": labels, "prediction": random.normal(size=200) + [float(x) for x in labels]}
+    )
     score = fitted(labels).run_score(frame)
     wanted = stats.spearmanr(frame["prediction"], frame["label"].astype(float)).statistic
     assert score(np.ones((1, 200)))[0] == pytest.approx(wanted, abs=1e-12)
-    assert fitted(labels).errors(frame) == pytest.approx(abs(frame["prediction"] - frame["label"].astype(float)))
+    assert fitted(labels).errors(frame) == pytest.approx(
+        abs(frame["prediction"] - frame["label"].astype(float))
+    )
 
 
 def test_interval_of_a_correlation_covers_the_truth() -> None:
@@ -97,7 +101,9 @@ def codes(labels: list[str], task: str = "regress") -> dict[str, str]:
 
 def test_what_the_doctor_says_of_numbers() -> None:
     fine = [str(i / 7) for i in range(100)]
-    assert not {"label-no-number", "far-out", "few-values", "one-number", "labels-are-numbers"} & set(codes(fine))
+    assert not {"label-no-number", "far-out", "few-values", "one-number", "labels-are-numbers"} & set(
+        codes(fine)
+    )
     assert "2 rows of 102" in codes([*fine, "high", "nan"])["label-no-number"]
     assert "one-number" in codes(["3"] * 30)
     assert "few-values" in codes(["1", "2", "3"] * 20)

@@ -249,8 +249,8 @@ def _even(
     widths = {len(rows[i]) for i in ragged}
     if not headed and len(ragged) >= _REGULAR and len(widths) == 1 and min(widths) > width + 1:
         note = (
-            f"{name}: {_rows(len(ragged))} have {min(widths)} cells where the others have {width} (first: row "
-            f"{lines[ragged[0]]}); what follows cell {width} is not read"
+            f"{name}: {_rows(len(ragged))} have {min(widths)} cells where the others have {width} (first: "
+            f"row {lines[ragged[0]]}); what follows cell {width} is not read"
         )
         for i in ragged:
             del rows[i][width:]

@@ -219,8 +219,8 @@ def mean_interval(
 
     Variance as in `Spread`, quantile of Student's t, limits as Wilson's for a share with that variance: they
     stay in [0, 1] and miss the truth on either side about as often. A score between -1 and 1 has its limits
-    from Fisher's z (1915, Biometrika 10:507), one without such bounds lies in the middle of its interval. With
-    one run only the items vary: the interval is that of this model, not of the method.
+    from Fisher's z (1915, Biometrika 10:507), one without such bounds lies in the middle of its interval.
+    With one run only the items vary: the interval is that of this model, not of the method.
     """
     own = spread_of(runs, items, resamples, seed)
     between = [(own.between, own.freedom)] if own.freedom else []

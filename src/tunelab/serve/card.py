@@ -62,8 +62,8 @@ def _answers(task: Mapping[str, Any]) -> str:
     if "labels" in task:
         return "Labels: " + ", ".join(f"`{label}`" for label in task["labels"]) + "."
     return (
-        f"It answers with a number. Its raw output is in standard deviations ({task['deviation']:g}) from the "
-        f"mean ({task['mean']:g}) of the training rows: number = {task['mean']:g} + {task['deviation']:g} × "
+        f"It answers with a number. Its raw output is in standard deviations ({task['deviation']:g}) from "
+        f"the mean ({task['mean']:g}) of the training rows: number = {task['mean']:g} + {task['deviation']:g} × "
         "output, which tunelab does by itself."
     )
 

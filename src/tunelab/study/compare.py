@@ -141,8 +141,8 @@ def compare(
         design = Design(config, len(first.splits))
         if config.race and not first.task(config.task, 0, config.loss).classes:
             raise ConfigError(
-                f"race: task {config.task} answers with numbers here, and the race's limits are made for shares "
-                "of right answers; leave --race out"
+                f"race: task {config.task} answers with numbers here, and the race's limits are made for "
+                "shares of right answers; leave --race out"
             )
         if config.race:
             rows = len(first.splits[0].train)
