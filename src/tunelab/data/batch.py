@@ -72,7 +72,9 @@ def collate(
     if tokens.types is not None:
         types_BT = np.zeros((len(texts), width), dtype=np.int64)
         for i, row in enumerate(rows):
-            types_BT[i, : len(texts[i])] = tokens.row_types(int(row), max_length)
+            own = tokens.row_types(int(row), max_length)
+            assert own is not None
+            types_BT[i, : len(own)] = own
         inputs["token_type_ids"] = torch.from_numpy(types_BT)
     return inputs
 
