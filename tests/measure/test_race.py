@@ -19,12 +19,12 @@ def test_interval_by_hand() -> None:
 
 
 def test_half_goes_on_and_who_is_level_too() -> None:
-    """With n = 100 around 0.6 half a standard error is 0.5 sqrt(0.48 / 100) = 0.035."""
+    """With n = 100 around 0.6 0.3 standard errors are 0.3 sqrt(0.48 / 100) = 0.021."""
     scores = {"a": 0.60, "b": 0.55, "c": 0.55, "d": 0.50}
     entries = [Entry(name, score, 100) for name, score in scores.items()]
     assert decide(entries, 0.5).keep == ("a", "b")
     assert decide([*entries, Entry("e", 0.58, 100), Entry("f", 0.57, 100)], 0.5).keep == ("a", "e", "f")
-    level = [Entry(name, score, 100) for name, score in zip("abcd", (0.60, 0.59, 0.58, 0.57), strict=True)]
+    level = [Entry(name, score, 100) for name, score in zip("abcd", (0.60, 0.595, 0.59, 0.58), strict=True)]
     assert decide(level, 0.5).keep == ("a", "b", "c", "d")
 
 

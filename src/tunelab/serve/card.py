@@ -63,8 +63,8 @@ def _answers(task: Mapping[str, Any]) -> str:
         return "Labels: " + ", ".join(f"`{label}`" for label in task["labels"]) + "."
     return (
         f"It answers with a number. Its raw output is in standard deviations ({task['deviation']:g}) from "
-        f"the mean ({task['mean']:g}) of the training rows: number = {task['mean']:g} + {task['deviation']:g} × "
-        "output, which tunelab does by itself."
+        f"the mean ({task['mean']:g}) of the training rows: number = {task['mean']:g} + "
+        f"{task['deviation']:g} × output, which tunelab does by itself."
     )
 
 
