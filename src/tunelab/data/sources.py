@@ -51,10 +51,10 @@ class Source:
 def split_named(name: str) -> str:
     """The split that a file's name speaks of, or "".
 
-    >>> [split_named(n) for n in ("train_5500.label", "sts-dev.csv", "val.bio", "testimonials.csv")]
-    ['train', 'valid', 'valid', '']
+    >>> [split_named(n) for n in ("train_5500.label", "sts-dev.csv", "wnut17train.conll", "testimonials.csv")]
+    ['train', 'valid', 'train', '']
     """
-    words = re.split(r"[\W_]+", name.lower())
+    words = re.split(r"[\W_]+|(?<=\d)(?=[a-z])", name.lower())
     found = {split for split, pattern in _NAMED.items() if any(pattern.fullmatch(word) for word in words)}
     found |= {split for split, word in _CHINESE.items() if word in name}
     return found.pop() if len(found) == 1 else ""
