@@ -128,7 +128,7 @@ def _predict(spec: Mapping[str, Any]) -> dict[str, Any]:
     import tunelab
 
     texts = json.loads(Path(spec["rows"]).read_text(encoding="utf-8"))["texts"]
-    specialist = tunelab.load(spec["bundle"], spec["device"])
+    specialist = tunelab.load(spec["bundle"], spec["device"], precision=spec["precision"])
     specialist.predict(texts[:64])  # warms up
     began = time.monotonic()
     answers = specialist.predict(texts)

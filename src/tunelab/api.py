@@ -263,17 +263,21 @@ def run(
     return Run(folder, record)
 
 
-def load(bundle: str | Path, device: str = "auto", trust_remote_code: bool = False) -> "Specialist":
+def load(
+    bundle: str | Path, device: str = "auto", trust_remote_code: bool = False, precision: str = "float32"
+) -> "Specialist":
     """A trained model from its bundle, ready to `predict`.
 
     trust_remote_code: run Python code that comes with its model (never allowed by the bundle itself).
+    precision: float32, the numbers it was judged by; auto: bfloat16 where this machine is faster with it.
 
     Raises:
         BundleError: there is none, or it is damaged. ModelError: its base model is not to be had.
+        ConfigError: an unknown device or precision.
     """
     from tunelab.serve.predict import Specialist
 
-    return Specialist.load(bundle, pick_device(device), trust_remote_code)
+    return Specialist.load(bundle, pick_device(device), trust_remote_code, precision)
 
 
 def check(
@@ -414,10 +418,12 @@ def predict_file(
     column: str | None = None,
     device: str = "auto",
     column_pair: str | None = None,
+    precision: str = "float32",
 ) -> tuple[list[str], int]:
     """Predicts every row of a file; writes all its rows with prediction and probabilities added.
 
     column, column_pair: of the texts and, for a model of pairs, of the second ones; found by their names.
+    precision: as of `load`.
 
     Returns notes for the user and the number of rows.
 
@@ -429,7 +435,7 @@ def predict_file(
 
     target = Path(out)
     check_target(target)
-    specialist = load(bundle, device)
+    specialist = load(bundle, device, precision=precision)
     frame, texts, notes = read_texts(Path(file), column, column_pair, specialist.pairs)
     answers = specialist.predict_frame(texts)
     clash = [c for c in answers.columns if c in frame.columns]

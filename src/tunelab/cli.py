@@ -245,6 +245,9 @@ def predict(
     column_pair: Annotated[
         str | None, typer.Option("--column-pair", help="Column of the file with the second text")
     ] = None,
+    precision: Annotated[
+        str, typer.Option(help="float32; auto: bfloat16 where this machine is faster with it")
+    ] = "float32",
     device: Device = "auto",
 ) -> None:
     """Labels with probabilities, or numbers, for texts or for every row of a file."""
@@ -260,7 +263,7 @@ def predict(
         if text_pair is not None and len(text_pair) != len(text):
             raise ConfigError(f"{len(text)} --text and {len(text_pair)} --text-pair; give as many of both")
         given = text if text_pair is None else list(zip(text, text_pair, strict=True))
-        specialist = api.load(bundle, device)
+        specialist = api.load(bundle, device, precision=precision)
         if specialist.pairs != (text_pair is not None):
             wanted = "needs" if specialist.pairs else "takes no"
             raise ConfigError(f"{bundle} {wanted} --text-pair: it reads {1 + specialist.pairs} text(s) a row")
@@ -268,7 +271,7 @@ def predict(
         return
     assert file is not None
     assert out is not None
-    notes, count = api.predict_file(bundle, file, out, column, device, column_pair)
+    notes, count = api.predict_file(bundle, file, out, column, device, column_pair, precision)
     for note in notes:
         screen.print(note, style="dim", markup=False)
     screen.print(f"{count:,} predictions written to {out}", markup=False, soft_wrap=True)

@@ -11,13 +11,14 @@ from tiny import make_model_folder, sentences
 
 import tunelab
 from tunelab.config import LossConfig, ModelConfig
-from tunelab.errors import BundleError, CannotMerge, InputError, ModelError, TunelabError
+from tunelab.errors import BundleError, CannotMerge, ConfigError, InputError, ModelError, TunelabError
 from tunelab.methods import METHODS, find
 from tunelab.models import load_model, load_tokenizer, locate, settle_length
 from tunelab.serve.bundle import add_base, open_bundle, write_bundle
 from tunelab.tasks.classify import Classify
 
 TEXTS = sentences(12)["text"].tolist()
+MANY = sentences(300)["text"].tolist()
 
 
 @pytest.fixture(scope="module")
@@ -289,3 +290,18 @@ def test_a_long_text_is_cut_with_its_closing_token_kept(base: Path, tmp_path: Pa
             input_ids=cut["input_ids"], attention_mask=cut["attention_mask"]
         ).logits.numpy()
     np.testing.assert_allclose(specialist.logits(text), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["full", "lora", "prefix"])
+def test_many_rows_get_the_answers_of_few(method: str, base: Path, tmp_path: Path) -> None:
+    """Many rows are answered with the levers on: the numbers are the same but for float32's rounding; in
+    bfloat16 they are close, and an unknown number format is refused."""
+    bundle, _ = make_bundle(base, tmp_path / "bundle", method)
+    specialist = tunelab.load(bundle, "cpu")
+    few = np.concatenate([specialist.logits(MANY[i : i + 50]) for i in range(0, 300, 50)])
+    assert np.abs(specialist.logits(MANY) - few).max() < 1e-5
+    assert np.abs(specialist.logits(MANY[:50]) - few[:50]).max() < 1e-6  # nothing was left on the model
+    rough = tunelab.load(bundle, "cpu", precision="bfloat16").logits(MANY)
+    assert 0 < np.abs(rough - few).max() < 0.005 + 0.05 * np.abs(few).max()
+    with pytest.raises(ConfigError, match="unknown precision 'half'; give float32, auto, bfloat16"):
+        tunelab.load(bundle, "cpu", precision="half")

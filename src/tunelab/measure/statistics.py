@@ -246,7 +246,7 @@ def _fisher(value: float, half: float) -> tuple[float, float]:
     hyperbolic tangent, where its spread does not depend on it.
 
     >>> tuple(round(limit, 4) for limit in _fisher(0.8, 0.05))
-    (0.7436, 0.8452)
+    (0.7442, 0.8447)
     """
     inner = min(max(value, -1 + 1e-9), 1 - 1e-9)
     middle, width = float(np.arctanh(inner)), half / (1 - inner**2)

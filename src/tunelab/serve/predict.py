@@ -1,18 +1,21 @@
 """Answers from a bundle."""
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from tunelab.config import SpeedConfig
 from tunelab.data.batch import Examples
 from tunelab.data.encode import encode
-from tunelab.errors import InputError, OutputError
+from tunelab.errors import ConfigError, InputError, OutputError
 from tunelab.files import folder_atomically, output_errors
 from tunelab.serve.bundle import Opened, open_bundle
 from tunelab.train.evaluate import predict_logits
+from tunelab.train.levers import faster_judging
 from tunelab.train.precision import choose
 
 __all__ = ["Specialist"]
@@ -20,6 +23,16 @@ __all__ = ["Specialist"]
 
 #: One text or many; of a model for pairs, one pair or many.
 Texts = str | Sequence[str] | tuple[str, str] | Sequence[tuple[str, str]]
+
+
+#: Names as given, by themselves.
+_PRECISIONS: dict[str, Literal["float32", "auto", "bfloat16"]] = {
+    "float32": "float32",
+    "auto": "auto",
+    "bfloat16": "bfloat16",
+}
+#: From so many rows on the levers are put on the model: what they first try out costs two small batches.
+_MANY = 256
 
 
 class Specialist:
@@ -30,16 +43,30 @@ class Specialist:
     specialist.predict_proba(["It broke after a day."])   # a column for every label
 
     A model for pairs is given pairs: specialist.predict([("a text", "another one")]).
+
+    precision: "float32", the numbers it was judged by; "auto": bfloat16 where the machine gains from it (a
+    few labels in a thousand that were near a tie may turn, see docs/performance.md); "bfloat16".
     """
 
-    def __init__(self, opened: Opened, device: str = "cpu") -> None:
+    def __init__(self, opened: Opened, device: str = "cpu", precision: str = "float32") -> None:
         self._opened = opened
         self._device = device
+        if precision not in _PRECISIONS:
+            raise ConfigError(f"unknown precision {precision!r}; give {', '.join(_PRECISIONS)}")
+        self._precision = choose(_PRECISIONS[precision], device)
+        self._lock = threading.Lock()
 
     @classmethod
-    def load(cls, folder: str | Path, device: str = "cpu", trust_remote_code: bool = False) -> "Specialist":
-        """Opens a bundle; raises `BundleError` or `ModelError` where it cannot be."""
-        return cls(open_bundle(Path(folder), device, trust_remote_code), device)
+    def load(
+        cls,
+        folder: str | Path,
+        device: str = "cpu",
+        trust_remote_code: bool = False,
+        precision: str = "float32",
+    ) -> "Specialist":
+        """Opens a bundle; raises `BundleError` or `ModelError` where it cannot be, `ConfigError` for an
+        unknown precision."""
+        return cls(open_bundle(Path(folder), device, trust_remote_code), device, precision)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -93,7 +120,13 @@ class Specialist:
             opened.max_length,
             opened.tokenizer.pad_token_id,
         )
-        return predict_logits(opened.tuned.model, examples, choose("float32", self._device))
+        if len(rows) < _MANY:
+            return predict_logits(opened.tuned.model, examples, self._precision)
+        with (
+            self._lock,
+            faster_judging(opened.tuned, examples, SpeedConfig(), self._precision, None, "") as fast,
+        ):
+            return predict_logits(opened.tuned.model, fast[0], self._precision)
 
     def export(self, folder: str | Path) -> Path:
         """Writes a plain `transformers` model (adapters merged) that `from_pretrained` loads anywhere.
