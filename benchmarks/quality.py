@@ -177,7 +177,7 @@ def open_side(args: argparse.Namespace) -> Side:
         raise SystemExit(f"the data of {args.study} have changed since: {', '.join(config.files)}")
     wanted = args.methods.split(",") if args.methods else None
     found = [r for r in record.results if not r.baseline and (wanted is None or r.name in wanted)]
-    task = prepared.task(config.task, 0, config.loss)
+    task = prepared.task(config)
     return Side(
         out=args.out,
         study=args.study,

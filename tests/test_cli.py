@@ -58,7 +58,7 @@ def test_help_is_instant_and_imports_no_torch() -> None:
 
 
 @pytest.mark.parametrize(
-    "verb", ["compare", "run", "report", "predict", "check", "export", "methods", "tasks", "models"]
+    "verb", ["compare", "run", "report", "predict", "check", "advise", "export", "methods", "tasks", "models"]
 )
 def test_every_verb_has_an_example(verb: str, call: Callable[..., tuple[int, str, str]]) -> None:
     code, out, _ = call(verb, "--help")

@@ -13,6 +13,7 @@ def test_all_is_what_there_is() -> None:
     assert tunelab.__all__ == [
         "Run",
         "__version__",
+        "advise",
         "check",
         "compare",
         "errors",

@@ -8,8 +8,8 @@ specialist.predict(["It broke after a day."])
 """
 
 from tunelab import errors
-from tunelab.api import Run, check, compare, load, run, write_report
+from tunelab.api import Run, advise, check, compare, load, run, write_report
 
 __version__ = "0.1.0"
 
-__all__ = ["Run", "__version__", "check", "compare", "errors", "load", "run", "write_report"]
+__all__ = ["Run", "__version__", "advise", "check", "compare", "errors", "load", "run", "write_report"]

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from tunelab.data.check import Finding
     from tunelab.data.table import Table
     from tunelab.serve.predict import Specialist
+    from tunelab.study.advise import Advice
     from tunelab.study.compare import Study
 
-__all__ = ["Run", "check", "compare", "load", "run", "write_report"]
+__all__ = ["Run", "advise", "check", "compare", "load", "run", "write_report"]
 
 Files = str | Path | Sequence[str | Path]
 
@@ -307,6 +308,51 @@ def check(
     return examine(config.files, config.task, config.data, config.model if model else None)
 
 
+def advise(
+    data: Files,
+    *,
+    model: str | None = None,
+    methods: str | Sequence[str] | None = None,
+    task: str | None = None,
+    text: str | None = None,
+    text_pair: str | None = None,
+    label: str | None = None,
+    group: str | None = None,
+    effort: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    device: str = "auto",
+) -> "Advice":
+    """Which models and methods are worth a study of your file on this machine, what each would cost, and why;
+    nothing is downloaded or trained, and the costs are estimates (within a factor of about 2).
+
+    model: one of yours that is judged too, and first (a local folder, or a well-known name). methods: that
+    the study must have; None: those worth it. The other arguments are those of `compare`.
+
+    Returns an `Advice`: `.data`, `.machine`, `.models` (the one to take first), `.methods`, `.notes`, and
+    `.command`, what to type next.
+
+        tunelab.advise("reviews.csv").models[0].name
+
+    Raises:
+        DataError: the file cannot be read, or must be mended first. ConfigError: `model` is not to be judged
+            without a network.
+    """
+    tree = merge_settings(
+        _nested(settings or {}), _given(text=text, text_pair=text_pair, label=label, group=group)
+    )
+    named = tree.get("model", {}).get("name")
+    given = {"task": task, "effort": effort, "methods": _names(methods) or None}
+    tree |= {name: value for name, value in given.items() if value is not None}
+    config = study_config(data, tree)
+
+    from tunelab.methods import find
+    from tunelab.study.advise import advise as advise_on
+
+    for name in config.methods:
+        find(name)
+    return advise_on(config, pick_device(device), model or named)
+
+
 def study_config(data: Files, tree: Mapping[str, Any]) -> StudyConfig:
     """A study's configuration from nested settings; one `ConfigError` lists every mistake."""
     values, own = _sections(tree, set(StudyConfig.model_fields))
@@ -324,9 +370,25 @@ def run_config(data: Files, tree: Mapping[str, Any]) -> RunConfig:
 
 
 def _sections(tree: Mapping[str, Any], fields: set[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Settings of tunelab, and settings of methods by the method's name."""
+    """Settings of tunelab (the task's own among them), and settings of methods by the method's name."""
     from tunelab.methods import METHODS
+    from tunelab.tasks import TASKS
 
+    tree = dict(tree)
+    task = tree.get("task") or "classify"
+    given = [name for name in tree if name in TASKS and name not in fields]
+    wrong = [name for name in given if name != task]
+    if wrong:
+        raise ConfigError(
+            f"settings of task {wrong[0]!r} are given, but the task is {task!r}: --task {wrong[0]}"
+        )
+    for name in given:
+        own_settings = tree.pop(name)
+        if not isinstance(own_settings, Mapping):
+            raise ConfigError(
+                f"setting {name!r} is a task: give one of its settings, as in {name}.NAME=VALUE"
+            )
+        tree["task_settings"] = merge_settings(tree.get("task_settings", {}), own_settings)
     values: dict[str, Any] = {}
     own: dict[str, Any] = {}
     problems = []

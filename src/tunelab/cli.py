@@ -321,6 +321,50 @@ def check(
         raise typer.Exit(2)
 
 
+@app.command(epilog="Example: `tunelab advise reviews.csv`")
+def advise(
+    words: FilesAndSettings,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Judge this one too: a local folder, or a known name")
+    ] = None,
+    methods: Annotated[
+        str | None, typer.Option("--methods", help="Names with commas between [default: those worth it]")
+    ] = None,
+    task: TaskName = None,
+    text: TextColumn = None,
+    text_pair: PairColumn = None,
+    label: LabelColumn = None,
+    group: GroupColumn = None,
+    effort: Annotated[
+        str | None, typer.Option(help="quick, standard or thorough [default: standard]")
+    ] = None,
+    config: Settings = None,
+    device: Device = "auto",
+) -> None:
+    """Say which models and methods are worth a study of a file here, what each would cost, and why.
+
+    Nothing is downloaded or trained; times and memory are estimates.
+    """
+    from tunelab import api
+    from tunelab.terminal import console, show_advice
+
+    files, tree = _words(words, config)
+    advice = api.advise(
+        files,
+        model=model,
+        methods=methods,
+        task=task,
+        text=text,
+        text_pair=text_pair,
+        label=label,
+        group=group,
+        effort=effort,
+        settings=tree,
+        device=device,
+    )
+    show_advice(console(), advice)
+
+
 @app.command(epilog="Example: `tunelab export tunelab-out/reviews/winner my-model`")
 def export(
     bundle: Annotated[Path, typer.Argument(help="Folder that holds tunelab.json", show_default=False)],

@@ -47,6 +47,9 @@ class DataConfig(Section):
     text_pair: str | None = Field(None, description="column with the second text, for tasks on pairs")
     label: str | None = Field(None, description="column with the label; found by its name when not given")
     group: str | None = Field(None, description="rows with the same value here stay on one side of a split")
+    ends: Literal["inclusive", "exclusive"] | None = Field(
+        None, description="tag: whether an entity's end is its last character or the one after it"
+    )
     valid_ratio: float = Field(0.1, gt=0, lt=0.5, description="share of rows for validation")
     test_ratio: float = Field(0.1, gt=0, lt=0.5, description="share of rows for the test")
     folds: int | Literal["auto"] = Field(
@@ -153,6 +156,7 @@ class RunConfig(Section):
 
     files: tuple[str, ...] = Field(min_length=1, description="data file, folder, or files already split")
     task: str = Field("classify", description="what is learnt (`tunelab tasks`)")
+    task_settings: dict[str, Any] = Field(default_factory=dict, description="the task's own settings")
     method: str = Field("lora", description="how it is learnt (`tunelab methods`)")
     settings: dict[str, Any] = Field(default_factory=dict, description="the method's own settings")
     data: DataConfig = DataConfig()
@@ -195,6 +199,7 @@ class StudyConfig(Section):
 
     files: tuple[str, ...] = Field(min_length=1)
     task: str = "classify"
+    task_settings: dict[str, Any] = Field(default_factory=dict, description="the task's own settings")
     methods: tuple[str, ...] = Field(default=(), description="empty: every method")
     models: tuple[str, ...] = Field(
         default=(), description="several models to compare; empty: model.name alone"

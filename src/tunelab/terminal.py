@@ -20,6 +20,7 @@ __all__ = [
     "findings_table",
     "plan_table",
     "results_table",
+    "show_advice",
     "show_study",
     "size",
     "span",
@@ -354,6 +355,97 @@ def tasks_table(known: Mapping[str, Any]) -> Table:
         columns = ", ".join(c.role for c in task.columns if c.required)
         table.add_row(name, escape(task.summary), columns, escape(task.paper))
     return table
+
+
+def show_advice(out: Console, advice: Any) -> None:
+    """The data in two lines, the machine in one, models and methods with reasons, the command to type."""
+    out.print(Text("\n".join(_data_lines(advice.data))))
+    here = advice.machine
+    out.print(
+        Text(
+            f"{here.name}, {here.cores} core{'s' if here.cores > 1 else ''}, {size(here.memory_bytes)} free, "
+            f"{here.rate / 1e9:,.0f} GFLOP/s a run in {here.precision} as busy as it is now; "
+            f"{here.workers} at a time"
+        )
+    )
+    out.print()
+    out.print(_advised_models(advice))
+    out.print(Text("Estimates, right within a factor of about 2; a study measures first.", style="dim"))
+    out.print()
+    by_reason: dict[tuple[bool, str], list[str]] = {}
+    for row in advice.methods:
+        by_reason.setdefault((row.include, row.why), []).append(row.name)
+    for (include, why), names in by_reason.items():
+        mark, style = ("+", "bold green") if include else ("-", "dim")
+        out.print(
+            Text.assemble((f"{mark} ", style), (", ".join(names), "bold" if include else "dim"), f": {why}")
+        )
+    for note in advice.notes:
+        out.print(Text(f"· {note}"), soft_wrap=True)
+    out.print()
+    about = f", about {span(advice.command_seconds)}" if advice.command_seconds else ""
+    out.print(Text(f"next{about}:", style="dim"))
+    out.print(Text(f"  {advice.command}", style="bold"), soft_wrap=True)
+
+
+def _data_lines(data: Any) -> list[str]:
+    """How many rows and classes; which languages, and how long."""
+    split = f"{data.folds} folds, each" if data.folds > 1 else "as given:" if data.given else "split:"
+    classes = f"; {data.classes} classes, the smallest {data.smallest:,} rows" if data.classes else ""
+    shares = [f"{100 * share:.0f} % {name}" for name, share in data.languages.items() if share >= 0.01]
+    median, high, most = data.tokens
+    return [
+        f"{data.rows:,} rows, {split} {data.train:,} train, {data.valid:,} valid, {data.test:,} test"
+        + classes,
+        f"{', '.join(shares) or 'no letters'}; {data.characters[0]:,} characters at the median, "
+        f"{data.characters[1]:,} at 95 %: about {median:,} and {high:,} tokens, {most:,} at most",
+    ]
+
+
+def _advised_models(advice: Any) -> Table:
+    """One row a model: name and reasons, then what it costs here."""
+    table = Table(
+        box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False, padding=(0, 1, 0, 0)
+    )
+    table.add_column("model, and why", overflow="fold")
+    for heading in ("parameters", "one run", "memory", f"study ({advice.effort})"):
+        table.add_column(heading, justify="right", overflow="fold")
+    for i, row in enumerate(advice.models):
+        why = "; ".join([*row.why, row.licence] if row.licence else row.why)
+        name = Text.assemble((row.name, "bold" if row.fits else "dim"), "\n", (why, "dim"))
+        low, high = row.run_seconds
+        costs = [_rough(low) if low == high else f"{_rough(low)} – {_rough(high)}", size(row.memory_bytes)]
+        study = _rough(row.study_seconds) if row.fits else "too large"
+        table.add_row(name, _count(row.parameters), *(costs if row.fits else ["–", costs[1]]), study)
+        if i < len(advice.models) - 1:
+            table.add_section()
+    return table
+
+
+def _count(parameters: int) -> str:
+    """A number of parameters for a person.
+
+    >>> _count(22713216), _count(1720574976)
+    ('23 M', '1.7 B')
+    """
+    millions = parameters / 1e6
+    if millions < 9.95:
+        return f"{millions:.1f} M"
+    return f"{millions:.0f} M" if millions < 999.5 else f"{millions / 1e3:.1f} B"
+
+
+def _rough(seconds: float) -> str:
+    """A time span as an estimate deserves it.
+
+    >>> _rough(25), _rough(754), _rough(30000)
+    ('25 s', '13 min', '8.3 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    hours = seconds / 3600
+    return (
+        f"{seconds / 60:.0f} min" if hours < 1.5 else f"{hours:.1f} h" if hours < 9.95 else f"{hours:.0f} h"
+    )
 
 
 def models_table(packaged: Mapping[str, Any]) -> Table:

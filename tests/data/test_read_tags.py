@@ -174,7 +174,7 @@ def test_inclusive_or_exclusive(tmp_path: Path) -> None:
     open_ = lines(tmp_path, [{"text": "我爱北京啊", "entities": [{"start": 2, "end": 3, "label": "LOC"}]}])
     message = refusal(open_)
     assert "'北京' or '北'" in message
-    assert "--ends inclusive" in message
+    assert "data.ends=inclusive" in message
     assert entities(read_tags([open_], {"ends": "inclusive"})) == [[2, 4, "LOC"]]
     assert entities(read_tags([open_], {"ends": "exclusive"})) == [[2, 3, "LOC"]]
     doccano = lines(tmp_path, [{"text": "我爱北京啊", "label": [[2, 4, "LOC"]]}])

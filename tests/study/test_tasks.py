@@ -1,5 +1,6 @@
 """A whole study of every task: from a file to a verdict, a report, and a model that answers."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -87,7 +88,7 @@ def test_a_study(task: str, make, deciding: str, given: list, model: Path, tmp_p
     assert isinstance(answer, str if record.labels else float)
     assert specialist.pairs == (task == "match")
     if not record.labels:
-        with pytest.raises(InputError, match="numbers, which have no probabilities"):
+        with pytest.raises(InputError, match="no labels"):
             specialist.predict_proba(given)
     out = tmp_path / "answers.csv"
     found = CliRunner().invoke(app, ["predict", str(study.bundle), "--file", str(data), "--out", str(out)])
@@ -128,3 +129,61 @@ def test_a_race_needs_shares(model: Path, tmp_path: Path) -> None:
             data, task="regress", methods=["full", "head"], model=str(model), race=True, folds=0,
             out=tmp_path / "out", settings=SETTINGS, progress=False,
         )  # fmt: skip
+
+
+def tagged(rows: int) -> list[dict]:
+    """Things and places of sentences; places are entities."""
+    random, found = np.random.default_rng(0), []
+    for i in range(rows):
+        place, thing = str(random.choice(PLACES)), str(random.choice(THINGS))
+        start = f"my {thing} from the "
+        text = f"{start}{place} is {random.choice(GOOD)} {i}"
+        spans = [[start.index(thing), start.index(thing) + len(thing), "THING"]]
+        spans.append([len(start), len(start) + len(place), "PLACE"])
+        found.append({"text": text, "label": spans})
+    return found
+
+
+def test_a_study_of_tags(model: Path, tmp_path: Path) -> None:
+    """Methods and heads in one verdict; what is said of a new text is where its words are."""
+    data = tmp_path / "data.jsonl"
+    data.write_text("\n".join(json.dumps(item) for item in tagged(150)), encoding="utf-8")
+    study = tunelab.compare(
+        data,
+        task="tag",
+        methods=["full", "lora", "prompt", "adapter"],
+        add=["full,tag.head=crf", "lora,tag.head=crf"],
+        model=str(model),
+        folds=0,
+        seeds=2,
+        out=tmp_path / "out",
+        settings={**SETTINGS, "train.epochs": 4, "train.learning_rate": 5e-3, "search.trials": 1},
+        progress=False,
+    )
+    record = study.record
+    assert not record.failures
+    assert record.deciding == "f1"
+    names = {r.name: r for r in record.results}
+    assert set(names) == {"full", "lora", "prompt", "adapter", "full,tag.head=crf", "lora,tag.head=crf"}
+    assert names["full"].score.value > 0.8
+    assert names["full,tag.head=crf"].score.value > 0.8
+    assert "f1(PLACE)" in names["full"].scores
+    assert study.report.read_text(encoding="utf-8")
+    text = f"the {PLACES[0]} is near"
+    for run in ("full,tag.head=crf", "lora,tag.head=crf", "full"):
+        specialist = tunelab.load(study.folder / "runs" / kept(study.folder, names[run].runs) / "bundle")
+        (found,) = specialist.predict([text])
+        assert all(text[e["start"] : e["end"]].strip() and 0 < e["confidence"] <= 1 for e in found)
+    with pytest.raises(InputError, match="no labels"):
+        specialist.predict_proba([text])
+    asked, out = tmp_path / "asked.csv", tmp_path / "answers.csv"
+    pd.DataFrame({"text": [text, "nothing here"]}).to_csv(asked, index=False)
+    found = CliRunner().invoke(app, ["predict", str(study.bundle), "--file", str(asked), "--out", str(out)])
+    assert found.exit_code == 0, found.output
+    assert [json.loads(cell) for cell in pd.read_csv(out)["prediction"]][0] == [
+        [e["start"], e["end"], e["type"]] for e in tunelab.load(study.bundle).predict([text])[0]
+    ]
+
+
+def kept(folder: Path, runs: tuple[str, ...]) -> str:
+    return next(run for run in runs if (folder / "runs" / run / "bundle").is_dir())

@@ -96,7 +96,7 @@ def table(labels: list[str]) -> Table:
 
 
 def codes(labels: list[str], task: str = "regress") -> dict[str, str]:
-    return {f.code: f.title for f in check(table(labels), labels=tasks.find(task).check_labels)}
+    return {f.code: f.title for f in check(table(labels), labels=tasks.find(task).labels_check())}
 
 
 def test_what_the_doctor_says_of_numbers() -> None:

@@ -15,7 +15,10 @@ from torch import Tensor
 
 from tunelab.data.encode import Tokens
 
-__all__ = ["Examples", "collate", "epoch_batches", "sorted_batches"]
+__all__ = ["IGNORED", "Examples", "collate", "epoch_batches", "sorted_batches"]
+
+#: The target of a token that has none, as in `torch.nn.functional.cross_entropy`.
+IGNORED = -100
 
 #: Batches whose rows are sorted by length together: large enough to save most padding, small enough
 #: that a row's companions differ from epoch to epoch.
@@ -83,7 +86,8 @@ def collate(
 class Examples:
     """Tokenised rows with their targets: what the loop trains on and what is evaluated.
 
-    rows: positions in the whole table; targets: one a position of the whole table.
+    rows: positions among all rows of `tokens`; targets: one a row of `tokens`, or (per_token) one a token,
+    `IGNORED` where nothing is to be learnt.
     """
 
     tokens: Tokens
@@ -91,6 +95,7 @@ class Examples:
     rows: np.ndarray
     max_length: int
     pad_id: int
+    per_token: bool = False
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -102,8 +107,18 @@ class Examples:
         return lengths
 
     def batch(self, which: np.ndarray, device: str) -> tuple[dict[str, Tensor], Tensor]:
-        """Inputs and targets of `self.rows[which]`, on `device`."""
+        """Inputs and targets (per_token: [B, T]) of `self.rows[which]`, on `device`."""
         rows = self.rows[which]
         inputs = collate(self.tokens, rows, self.max_length, self.pad_id)
-        targets = torch.from_numpy(self.targets[rows])
+        if self.per_token:
+            targets = self._padded(rows, inputs["input_ids"].shape[1])
+        else:
+            targets = torch.from_numpy(self.targets[rows])
         return {k: v.to(device) for k, v in inputs.items()}, targets.to(device)
+
+    def _padded(self, rows: np.ndarray, width: int) -> Tensor:
+        targets_BT = torch.full((len(rows), width), IGNORED, dtype=torch.int64)
+        for i, row in enumerate(rows):
+            own = self.tokens.cut(self.targets, int(row), self.max_length)
+            targets_BT[i, : len(own)] = torch.from_numpy(own)
+        return targets_BT

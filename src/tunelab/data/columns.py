@@ -22,9 +22,14 @@ _WORDS = {
 _LABEL_LENGTH = 60  # characters; longer values are no labels
 
 
-def option(role: str) -> str:
-    """What a person types to name the role's column."""
-    return f"--{role.replace('_', '-')}"
+def option(role: str, name: object = "") -> str:
+    """What a person types to name the role's column.
+
+    >>> option("text_pair", "NAME"), option("rejected", "NAME")
+    ('--text-pair NAME', 'data.rejected=NAME')
+    """
+    common = role in ("text", "text_pair", "label", "group")
+    return f"--{role.replace('_', '-')} {name}".rstrip() if common else f"data.{role}={name}"
 
 
 def known_names(columns: Sequence[Column], chosen: Mapping[str, str]) -> frozenset[str]:
@@ -143,7 +148,9 @@ def _unfit(grid: Grid, role: str, place: int, row: int) -> str:
     cell = grid.columns[place][row]
     where = f"{grid.name} row {grid.lines[row]}: column {grid.names[place]!r}"
     if isinstance(cell, bytes):
-        return f"{where} holds bytes that are not UTF-8 text; give a column with texts ({option(role)} NAME)"
+        return (
+            f"{where} holds bytes that are not UTF-8 text; give a column with texts ({option(role, 'NAME')})"
+        )
     kind = "an object" if isinstance(cell, dict) else "a list"
     if role == "label" and kind == "a list":
         return (
@@ -153,7 +160,7 @@ def _unfit(grid: Grid, role: str, place: int, row: int) -> str:
         )
     return (
         f"{where} holds {kind} ({shorten(str(cell))}), not a text or number; choose another with "
-        f"{option(role)} NAME"
+        f"{option(role, 'NAME')}"
     )
 
 
@@ -164,7 +171,7 @@ def _named(grid: Grid, role: str, name: str) -> int | str:
     if len(alike) == 1:
         return alike[0]
     if len(alike) > 1:
-        numbers = " or ".join(f"{option(role)} {i + 1}" for i in alike)
+        numbers = " or ".join(f"{option(role, i + 1)}" for i in alike)
         return f"{grid.name} has {len(alike)} columns named {name!r}; choose by number: {numbers}"
     if name.strip().isdecimal() and 1 <= int(name) <= len(grid.names):
         return int(name) - 1
@@ -201,7 +208,7 @@ def _hint(grid: Grid, column: Column, found: Sequence[int]) -> list[str]:
     name = grid.names[found[0]]
     return [
         f"{grid.name}: there is a column {name!r}; it is not used. If rows with the same value in it belong "
-        f"together, keep them on one side of the split with {option(column.role)} {name}"
+        f"together, keep them on one side of the split with {option(column.role, name)}"
     ]
 
 
@@ -221,7 +228,7 @@ def _ask(grid: Grid, roles: Sequence[str], candidates: Sequence[int], why: str) 
     what = "the columns are" if why.startswith("no") else "they are"
     found = f"{what} {listing}" if listing else "no other column is left"
     words = " or ".join(_WORDS.get(role, role) for role in roles)
-    options = " ".join(f"{option(role)} {argument}" for role in roles)
+    options = " ".join(option(role, argument) for role in roles)
     enough = len(candidates) >= len(roles)
     ending = f"Choose with {options}" if enough else "Give a file with texts and labels in columns"
     return f"{grid.name}: {why} {words}; {found}.{tried} {ending}"

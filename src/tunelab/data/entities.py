@@ -164,7 +164,7 @@ def doubt(pairs: Sequence[tuple[str, Span]]) -> str:
     return (
         "it is not clear whether an entity's end is its last character or the one after it: is the first "
         f"{span.kind} {text[span.start : span.end + 1]!r} or {text[span.start : span.end]!r}? Say so with "
-        "--ends inclusive (the former) or --ends exclusive (the latter)"
+        "data.ends=inclusive (the former) or data.ends=exclusive (the latter)"
     )
 
 

@@ -65,7 +65,7 @@ def read_tags(files: Sequence[str | Path], chosen: Mapping[str, str]) -> Table:
     check_roles(chosen, ("text", "label", "ends"))
     ends = chosen.get("ends", "")
     if ends not in ("", "inclusive", "exclusive"):
-        raise DataError(f"--ends {ends!r}: {did_you_mean(ends, ('inclusive', 'exclusive'))}")
+        raise DataError(f"data.ends={ends!r}: {did_you_mean(ends, ('inclusive', 'exclusive'))}")
     reader = _Reader({role: name for role, name in chosen.items() if role != "ends"}, ends)
     return gather(files, reader.read)
 
@@ -158,7 +158,7 @@ class _Reader:
         if not verdict and isinstance(filled(filled(labels)), list):
             verdict, why = (
                 "exclusive",
-                "as doccano writes [start, end, type]; --ends inclusive if they are not",
+                "as doccano writes [start, end, type]; data.ends=inclusive if they are not",
             )
         if not verdict:
             raise DataError(f"{grid.name}: {doubt(pairs)}")

@@ -22,6 +22,7 @@ __all__ = [
     "forbid",
     "log_partition",
     "marginals",
+    "max_marginals",
     "path_scores",
     "viterbi",
 ]
@@ -163,6 +164,38 @@ def viterbi(
         tag_B1 = torch.where(mask_BT[:, step + 1, None], pointers[step].gather(1, tag_B1), tag_B1)
         tags.append(tag_B1)
     return torch.cat(tags[::-1], 1).masked_fill(~mask_BT, PADDING)
+
+
+@torch.no_grad()
+def max_marginals(
+    emissions_BTC: Tensor, mask_BT: Tensor, transitions_CC: Tensor, start_C: Tensor, end_C: Tensor
+) -> Tensor:
+    """How far the best path through each label at each unit is below the best of all, [B, T, C] <= 0.
+
+    At every unit the largest is 0, and it is the label that `viterbi` takes; 0 at padding. Two passes of
+    Viterbi's recursion, one from each end.
+
+    >>> emissions, none = torch.tensor([[[0.0, 1.0], [2.0, 0.0]]]), torch.zeros(2)
+    >>> max_marginals(emissions, torch.ones(1, 2).bool(), torch.zeros(2, 2), none, none)[0].tolist()
+    [[-1.0, 0.0], [0.0, -2.0]]
+    """
+    mask_BT = mask_BT.bool()
+    moves_CC, end_C = _full(transitions_CC), _full(end_C)
+    steps = _shifted(emissions_BTC, mask_BT).unbind(1)
+    left_BC = _full(start_C) + steps[0]
+    lefts = [left_BC]
+    for emission_BC in steps[1:]:
+        left_BC = (left_BC[:, None, :] + moves_CC.t()[None]).amax(2) + emission_BC
+        lefts.append(left_BC)
+    right_BC = end_C.expand_as(left_BC)
+    rights = [right_BC]
+    for step in range(len(steps) - 1, 0, -1):
+        behind_BC = (moves_CC[None] + (steps[step] + right_BC)[:, None, :]).amax(2)
+        right_BC = torch.where(mask_BT[:, step, None], behind_BC, end_C)
+        rights.append(right_BC)
+    through_BTC = torch.stack(lefts, 1) + torch.stack(rights[::-1], 1)
+    below_BTC = through_BTC - through_BTC.amax(2, keepdim=True)
+    return below_BTC.masked_fill(~mask_BT[:, :, None], 0.0)
 
 
 def _full(values: Tensor) -> Tensor:

@@ -54,6 +54,8 @@ _FIELDS: dict[str, type] = {
 #: What a task may have; which of them it needs, the task says.
 _TASK_FIELDS: dict[str, type] = {
     "labels": list,
+    "types": list,
+    "settings": dict,
     "loss": dict,
     "weights": list,
     "deciding": str,
@@ -113,7 +115,7 @@ def write_bundle(
         tuned.save(work)
         tokenizer.model_max_length = model.max_length
         tokenizer.save_pretrained(work)
-        (work / "README.md").write_text(model_card(manifest), encoding="utf-8")
+        (work / "README.md").write_text(model_card(manifest, task), encoding="utf-8")
         manifest["sha256"] = {p.name: file_digest(p) for p in sorted(work.glob("*.safetensors"))}
         write_json(work / "tunelab.json", manifest)
 
@@ -248,6 +250,7 @@ def open_bundle(folder: Path, device: str = "cpu", trust_remote_code: bool = Fal
     source = Located(str(folder), folder) if whole else _base(folder, manifest["base"], config)
     tokenizer, _ = load_tokenizer(Located(str(folder), folder), config)
     model = load_model(source, config, task.model_class, task.model_options(), tokenizer.pad_token_id, device)
+    model = task.equip(model, folder if whole else None)
     with warnings.catch_warnings():
         # PEFT warns that the base model lies in another folder; the fingerprint has proved it the same.
         warnings.filterwarnings("ignore", message="The PEFT config's `base_model_name_or_path` was renamed")

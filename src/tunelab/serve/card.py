@@ -5,15 +5,17 @@ from typing import Any
 
 import yaml
 
+from tunelab.tasks.base import Task
+
 __all__ = ["model_card"]
 
 
-def model_card(manifest: Mapping[str, Any]) -> str:
+def model_card(manifest: Mapping[str, Any], task: Task) -> str:
     """README.md: what it is, how it was trained and judged, how to use it."""
-    task, base = manifest["task"], manifest["base"]
+    base = manifest["base"]
     front = {
         "library_name": "peft" if manifest["weights"] == "peft" else "transformers",
-        "pipeline_tag": "text-classification",
+        "pipeline_tag": task.pipeline[0],
         "base_model": base["name"],
         "tags": ["tunelab", manifest["method"]],
     }
@@ -30,7 +32,7 @@ def model_card(manifest: Mapping[str, Any]) -> str:
 
 # {manifest["method"]} on {base["name"]}
 
-{_answers(task)}{" It reads two texts at a time." if manifest.get("pairs") else ""}
+{task.told()}{" It reads two texts at a time." if manifest.get("pairs") else ""}
 
 Method: {manifest["method"]} ({settings}); base model fingerprint {base["fingerprint"][:16]}.
 
@@ -50,30 +52,17 @@ import tunelab
 specialist = tunelab.load("path/to/this/folder")
 specialist.predict([{'("a text", "another one")' if manifest.get("pairs") else '"a text"'}])
 ```
-{_elsewhere(manifest)}
+{_elsewhere(manifest, task)}
 ## Limits
 
 The scores hold for texts like those it was trained and tested on. Texts longer than
-{manifest["model"]["max_length"]} tokens are cut.
+{manifest["model"]["max_length"]} tokens are {"read in overlapping windows" if task.windowed else "cut"}.
 """
 
 
-def _answers(task: Mapping[str, Any]) -> str:
-    if "labels" in task:
-        return "Labels: " + ", ".join(f"`{label}`" for label in task["labels"]) + "."
-    return (
-        f"It answers with a number. Its raw output is in standard deviations ({task['deviation']:g}) from "
-        f"the mean ({task['mean']:g}) of the training rows: number = {task['mean']:g} + "
-        f"{task['deviation']:g} × output, which tunelab does by itself."
-    )
-
-
-def _elsewhere(manifest: Mapping[str, Any]) -> str:
+def _elsewhere(manifest: Mapping[str, Any], task: Task) -> str:
     if manifest["weights"] == "transformers":
-        if "labels" not in manifest["task"]:
-            given = 'pipeline("text-classification", model="path/to/this/folder", function_to_apply="none")'
-        else:
-            given = 'pipeline("text-classification", model="path/to/this/folder")'
+        kind, options = task.pipeline
         text = '{"text": "a text", "text_pair": "another one"}' if manifest.get("pairs") else '"a text"'
         return f"""
 Without tunelab:
@@ -81,21 +70,21 @@ Without tunelab:
 ```python
 from transformers import pipeline
 
-{given}({text})
+pipeline("{kind}", model="path/to/this/folder"{options})({text})
 ```
 """
     if manifest["weights"] == "peft":
-        count = len(manifest["task"].get("labels", "1"))
+        count = task.model_options().get("num_labels")
+        labels = f",\n    num_labels={count},\n" if count else "\n"
         return f"""
 Without tunelab:
 
 ```python
 from peft import PeftModel
-from transformers import AutoModelForSequenceClassification
+from transformers import {task.model_class}
 
-base = AutoModelForSequenceClassification.from_pretrained(
-    "{manifest["base"]["name"]}", num_labels={count}
-)
+base = {task.model_class}.from_pretrained(
+    "{manifest["base"]["name"]}"{labels})
 model = PeftModel.from_pretrained(base, "path/to/this/folder")
 ```
 """

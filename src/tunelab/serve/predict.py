@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from tunelab.config import SpeedConfig
-from tunelab.data.batch import Examples
-from tunelab.data.encode import encode
+from tunelab.data.layout import Encoded
+from tunelab.data.table import Table
 from tunelab.errors import ConfigError, InputError, OutputError
 from tunelab.files import folder_atomically, output_errors
 from tunelab.serve.bundle import Opened, open_bundle
@@ -84,9 +84,9 @@ class Specialist:
         return self._opened.method.name
 
     def predict(self, texts: Texts) -> list[Any]:
-        """The most probable label of each text (`str`), or its number (`float`)."""
-        found: list[Any] = self.predict_frame(texts)["prediction"].tolist()
-        return found
+        """The most probable label of each text (`str`), its number (`float`), or its entities (a list of
+        `{"start", "end", "type", "confidence"}`, characters, end exclusive)."""
+        return self._opened.task.answers(self.predict_frame(texts))
 
     def predict_proba(self, texts: Texts) -> pd.DataFrame:
         """Probabilities, one row a text and one column a label; rows sum to 1.
@@ -95,38 +95,45 @@ class Specialist:
             InputError: the answers are numbers, which have none.
         """
         if not self.labels:
-            raise InputError("this model answers with numbers, which have no probabilities; use predict")
+            raise InputError("this model's answers are no labels, so they have no probabilities; use predict")
         frame = self.predict_frame(texts).drop(columns="prediction")
         frame.columns = pd.Index(self.labels)
         return frame
 
     def predict_frame(self, texts: Texts) -> pd.DataFrame:
-        """`prediction` and the probability of every label, one row a text, in the order given."""
-        return self._opened.task.decode(self.logits(texts))
+        """`prediction` and what else is known (the probability of every label), one row a text, in the order
+        given."""
+        table, encoded = self._read(texts)
+        units = encoded.units_of(np.arange(len(table)))
+        return self._opened.task.decode(self._outputs(encoded), table.frame, units)
 
     def logits(self, texts: Texts) -> np.ndarray:
-        """The model's raw outputs in float32, [N, C].
+        """The model's raw outputs in float32, [N, C]; of a model that labels units [all tokens, C].
 
         Raises:
             InputError: no texts, or something that is no text (of a model for pairs: no pair of texts).
         """
+        return self._outputs(self._read(texts)[1])
+
+    def _read(self, texts: Texts) -> tuple[Table, Encoded]:
         rows, pairs = (_pairs if self.pairs else _singles)(texts)
         opened = self._opened
-        tokens = encode(rows, opened.tokenizer, pairs=pairs, cache=False)
-        examples = Examples(
-            tokens,
-            np.zeros(len(rows), dtype=np.int64),
-            np.arange(len(rows)),
-            opened.max_length,
-            opened.tokenizer.pad_token_id,
-        )
+        table = opened.task.asked(rows, pairs, opened.manifest.get("form", {}))
+        return table, opened.task.encode(table, opened.tokenizer, opened.max_length, cache=False)
+
+    def _outputs(self, encoded: Encoded) -> np.ndarray:
+        opened = self._opened
+        task, model = opened.task, opened.tuned.model
+        rows, pad_id = np.arange(len(encoded.tokens)), opened.tokenizer.pad_token_id
+        examples = task.examples(encoded, rows, task.blank(encoded), opened.max_length, pad_id)
+        keep = task.keep_of(model)
         if len(rows) < _MANY:
-            return predict_logits(opened.tuned.model, examples, self._precision)
+            return predict_logits(model, examples, self._precision, keep=keep)
         with (
             self._lock,
             faster_judging(opened.tuned, examples, SpeedConfig(), self._precision, None, "") as fast,
         ):
-            return predict_logits(opened.tuned.model, fast[0], self._precision)
+            return predict_logits(model, fast[0], self._precision, keep=keep)
 
     def export(self, folder: str | Path) -> Path:
         """Writes a plain `transformers` model (adapters merged) that `from_pretrained` loads anywhere.

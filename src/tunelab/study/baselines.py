@@ -43,6 +43,8 @@ def baselines_of(task: Task) -> tuple[str, ...]:
     """majority: always the most frequent class of the training rows (numbers: none, one value for all rows
     says nothing of their order); tfidf: regression on TF-IDF (words; character n-grams for Chinese);
     embeddings: regression on the frozen model's mean embeddings."""
+    if task.per_token:
+        return ()
     return ("majority", "tfidf", "embeddings") if task.classes else ("tfidf", "embeddings")
 
 
@@ -54,7 +56,7 @@ def run_baseline(
     if record_path.is_file():
         known: dict[str, Any] = json.loads(record_path.read_text(encoding="utf-8"))
         return known
-    task = prepared.task(config.task, config.fold, config.loss)
+    task = prepared.task(config, config.fold)
     split = prepared.split(config.fold)
     targets = task.targets(prepared.table.frame["label"].tolist())
     began = time.monotonic()

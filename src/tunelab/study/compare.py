@@ -139,7 +139,7 @@ def compare(
         _check_other_data(root, config)
         check_disk(root, max(map(model_bytes, prepared.values())), workers)
         design = Design(config, len(first.splits))
-        if config.race and not first.task(config.task, 0, config.loss).classes:
+        if config.race and not first.task(config).classes:
             raise ConfigError(
                 f"race: task {config.task} answers with numbers here, and the race's limits are made for "
                 "shares of right answers; leave --race out"
@@ -337,7 +337,7 @@ def _baseline_jobs(
     jobs = []
     own = prepared[entry.model.name]
     for fold in range(len(own.splits)):
-        for name in baselines_of(own.task(config.task, fold, config.loss)):
+        for name in baselines_of(own.task(config, fold)):
             run = run_config(config, entry, seed=0, fold=fold)
             key = f"{own.split(fold).digest[:10]}{own.model_digest[:4]}{own.token_digest[:4]}"
             folder = root / "runs" / f"baseline-{name}-f{fold}-{key}-{own.model.max_length}"

@@ -25,6 +25,7 @@ def measure_latency(folder: Path, prepared: Prepared, device: str) -> dict[str, 
     record = read_record(folder)
     opened = open_bundle(folder / "bundle", device, prepared.model.trust_remote_code)
     precision = choose("float32", device)
+    keep = opened.task.keep_of(opened.tuned.model)
     split = prepared.split(record["fold"])
     rows = split.test if len(split.test) else split.valid
 
@@ -34,7 +35,7 @@ def measure_latency(folder: Path, prepared: Prepared, device: str) -> dict[str, 
             which = np.resize(rows, (times + 1) * size)[i * size : (i + 1) * size]
             examples = prepared.examples(which, opened.task)
             began = time.monotonic()
-            predict_logits(opened.tuned.model, examples, precision, whole=True)
+            predict_logits(opened.tuned.model, examples, precision, whole=True, keep=keep)
             seconds.append((time.monotonic() - began) / size)
         return float(np.median(seconds[1:]))  # the first warms up
 

@@ -25,6 +25,7 @@ from tunelab.errors import Stopped
 from tunelab.study import forgetting
 from tunelab.study.prepare import Prepared
 from tunelab.study.run import Kind, attach, judging, peak_memory, save_bundle, speed_up
+from tunelab.tasks.base import Task
 from tunelab.train.evaluate import predict_logits, tokens_at_once
 from tunelab.train.loop import train
 from tunelab.train.precision import choose
@@ -77,7 +78,7 @@ def probe_run(
 ) -> dict[str, float]:
     """Measures a method in this (fresh) process; `folder` is used for scratch and removed."""
     method = methods.find(config.method).make(config.settings)
-    task = prepared.task(config.task, config.fold, config.loss, config.share)
+    task = prepared.task(config, config.fold, config.share)
     began = time.monotonic()
     tuned, _ = attach(config, prepared, method, task, device)
     load_seconds = time.monotonic() - began
@@ -88,7 +89,7 @@ def probe_run(
     judged = prepared.examples(split.test if len(split.test) else split.valid, task)
     alone = config.model_copy(update={"speed": config.speed.model_copy(update={"trunk_cache": False})})
     with judging(alone, prepared, tuned, judged, device) as (rows, _):
-        judge_seconds = _forward(tuned.model, rows, choose("float32", device))
+        judge_seconds = _forward(tuned.model, rows, choose("float32", device), task)
     began = time.monotonic()
     if reference is not None:  # (what a run does; a measure that fails there costs no method its place)
         forgetting.measure_forgetting(tuned, reference, prepared, device)
@@ -97,13 +98,13 @@ def probe_run(
 
     watch = _Watch(device)
     with speed_up(config, prepared, tuned, task, precision) as fast:
-        evaluate_seconds = _forward(tuned.model, fast.valid, precision)
+        evaluate_seconds = _forward(tuned.model, fast.valid, precision, task)
         examples = _spread(fast.train, config)
 
         def steps(count: int, where: Path, until: Callable[[], bool]) -> None:
             train(
                 tuned,
-                task.objective,
+                task.objective_of(tuned.model),
                 examples,
                 lambda: ({"loss": 0.0}, "loss"),
                 _few(config.train, count, len(examples)),
@@ -212,7 +213,7 @@ def _fit(sizes: Sequence[int], seconds: np.ndarray) -> tuple[float, float]:
     return float(seconds.mean() - slope * x.mean()), slope
 
 
-def _forward(model: Any, examples: Examples, precision: Any) -> float:
+def _forward(model: Any, examples: Examples, precision: Any, task: Task) -> float:
     """Seconds a token (with padding) of an evaluation."""
     lengths = examples.lengths
     batches = sorted_batches(lengths, tokens_at_once(precision.device))
@@ -221,7 +222,7 @@ def _forward(model: Any, examples: Examples, precision: Any) -> float:
     for repeat, which in enumerate([chosen[0], *chosen]):
         part = replace(examples, rows=examples.rows[which])
         began = time.monotonic()
-        predict_logits(model, part, precision)
+        predict_logits(model, part, precision, keep=task.keep_of(model))
         if repeat:  # the first warms up
             seconds += time.monotonic() - began
             tokens += int(lengths[which].max()) * len(which)
@@ -232,7 +233,7 @@ def predict_seconds(probe: Probe, config: RunConfig, prepared: Prepared, kind: K
     """Seconds of one run: opening, training, evaluations, judging and saving."""
     split = prepared.split(config.fold, config.share)
     steps, tokens = _training_size(prepared, config)
-    per_epoch = math.ceil(len(split.train) / config.train.batch_size)
+    per_epoch = math.ceil(len(prepared.rows(split.train)) / config.train.batch_size)
     evaluations = max(1.0, steps / per_epoch * config.train.evaluations_per_epoch)
     seconds = probe.load_seconds + probe.step_seconds * steps + probe.token_seconds * tokens
     seconds += evaluations * probe.evaluate_seconds * _evaluation_tokens(prepared, split.valid, device)
@@ -248,7 +249,7 @@ def predict_memory(probe: Probe, config: RunConfig, prepared: Prepared, seconds:
     """Largest resident memory of one run, bytes: more sizes of batches take more, and so do checkpoints."""
     total, _ = _training_size(prepared, config)
     split = prepared.split(config.fold, config.share)
-    lengths = np.minimum(prepared.tokens.lengths[split.train], prepared.model.max_length or 0)
+    lengths = prepared.lengths(split.train)
     shapes = min(len(np.unique(lengths)), total)
     memory = probe.memory_bytes + probe.growth_bytes * max(0.0, math.log2(shapes / probe.shapes))
     long = seconds - probe.load_seconds > config.train.checkpoint_seconds
@@ -258,9 +259,8 @@ def predict_memory(probe: Probe, config: RunConfig, prepared: Prepared, seconds:
 def _training_size(prepared: Prepared, config: RunConfig) -> tuple[int, int]:
     """Optimizer steps, and tokens with padding over all of them."""
     split = prepared.split(config.fold, config.share)
-    assert prepared.model.max_length is not None, "settled in prepare"
-    lengths = np.minimum(prepared.tokens.lengths[split.train], prepared.model.max_length)
-    total = total_steps(len(split.train), config.train)
+    lengths = prepared.lengths(split.train)
+    total = total_steps(len(lengths), config.train)
     return total, _tokens(lengths.tobytes(), config.train.batch_size, config.seed, total)
 
 
@@ -271,5 +271,5 @@ def _tokens(lengths_as_bytes: bytes, batch_size: int, seed: int, total: int) -> 
 
 
 def _evaluation_tokens(prepared: Prepared, rows: np.ndarray, device: str) -> int:
-    lengths = np.minimum(prepared.tokens.lengths[rows], prepared.model.max_length or 0)
+    lengths = prepared.lengths(rows)
     return sum(int(lengths[b].max()) * len(b) for b in sorted_batches(lengths, tokens_at_once(device)))

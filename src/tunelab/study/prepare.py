@@ -1,6 +1,7 @@
 """From the user's files to what every run of a study shares: rows, findings, splits, tokens."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from tunelab import tasks
-from tunelab.config import DataConfig, LossConfig, ModelConfig
+from tunelab.config import DataConfig, LossConfig, ModelConfig, RunConfig, StudyConfig, build
 from tunelab.data.assign import spread
 from tunelab.data.batch import Examples
-from tunelab.data.check import NEAR_CHARACTERS, Finding, check, drop_unusable, fix, stop_on_errors
-from tunelab.data.encode import Tokens, encode, facts
-from tunelab.data.read import read
+from tunelab.data.check import NEAR_CHARACTERS, ORDER, Finding, check, drop_unusable, fix, stop_on_errors
+from tunelab.data.encode import Tokens, facts
+from tunelab.data.findings import drawn, of_drawn, part_of
+from tunelab.data.layout import Encoded, Units
 from tunelab.data.similar import duplicate_groups, near_groups
 from tunelab.data.split import Split, final_split, make_splits
 from tunelab.data.table import Table
@@ -21,6 +23,9 @@ from tunelab.models import Located, fingerprint, load_tokenizer, locate, settle_
 from tunelab.tasks.base import Task
 
 __all__ = ["Prepared", "examine", "prepare"]
+
+#: What a user may say of the file's columns (a task refuses what it does not have).
+_ROLES = ("text", "text_pair", "label", "group", "ends")
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class Prepared:
     splits: one, or one a fold; refit: all rows but a validation slice, for the winner after folds.
     model: its settings, with the length settled; digest: of texts and labels; model_digest: of the
     pretrained weights; token_digest: of what the tokenizer made of the texts; strata: [N] of which a share of
-    the training rows gets its part.
+    the training rows gets its part; form: what a bundle keeps of the data's form.
     features: folder where the runs share what frozen layers give; None: each computes it for itself.
     """
 
@@ -39,7 +44,7 @@ class Prepared:
     notes: tuple[str, ...]
     splits: tuple[Split, ...]
     refit: Split
-    tokens: Tokens
+    encoded: Encoded
     pad_id: int
     base: Located
     model: ModelConfig
@@ -47,12 +52,38 @@ class Prepared:
     model_digest: str
     token_digest: str
     strata: tuple[str, ...]
+    form: Mapping[str, Any]
+    reads: tuple[str, ...] = ()
     features: Path | None = None
 
     @property
+    def tokens(self) -> Tokens:
+        """All rows of tokens."""
+        return self.encoded.tokens
+
+    @property
     def pairs(self) -> bool:
-        """Whether a row is two texts."""
+        """Whether an item is two texts."""
         return self.tokens.seconds is not None
+
+    def rows(self, items: np.ndarray) -> np.ndarray:
+        """The rows of tokens of these items."""
+        return self.encoded.rows(items)
+
+    def lengths(self, items: np.ndarray) -> np.ndarray:
+        """Tokens of each of their rows after truncation."""
+        assert self.model.max_length is not None, "settled in prepare"
+        lengths: np.ndarray = np.minimum(self.tokens.lengths[self.rows(items)], self.model.max_length)
+        return lengths
+
+    def units(self, items: np.ndarray) -> Units | None:
+        """The parts of these items that are labelled, see `Encoded.units_of`."""
+        return self.encoded.units_of(items)
+
+    def labels(self, items: np.ndarray) -> list[str]:
+        """Their labels as read."""
+        found: list[str] = self.table.frame["label"].iloc[items].tolist()
+        return found
 
     def split(self, fold: int, share: float = 1.0) -> Split:
         """The split of a fold; -1 is the final refit on all rows.
@@ -73,48 +104,77 @@ class Prepared:
         return np.unique(np.concatenate([part for split in splits for part in (split.train, split.valid)]))
 
     def lean(self) -> "Prepared":
-        """Without the texts, which only the baselines read: this is what travels to the workers."""
-        texts = [name for name in ("text", "text_pair") if name in self.table.frame]
-        return replace(self, table=replace(self.table, frame=self.table.frame.drop(columns=texts)))
+        """Without what only the baselines read: this is what travels to the workers."""
+        kept = {"label", "split", "file", "row", *self.reads}
+        lost = [name for name in self.table.frame if name not in kept]
+        encoded = replace(self.encoded, whole=self.encoded.tokens)
+        return replace(
+            self, encoded=encoded, table=replace(self.table, frame=self.table.frame.drop(columns=lost))
+        )
 
-    def task(self, name: str, fold: int, loss: LossConfig, share: float = 1.0) -> Task:
-        """The task fitted to this fold's training rows."""
+    def task(self, config: RunConfig | StudyConfig, fold: int = 0, share: float = 1.0) -> Task:
+        """The task of these settings, fitted to this fold's training rows."""
         labels = self.table.frame["label"]
         train = labels.iloc[self.split(fold, share).train]
-        return tasks.find(name).fit(labels.tolist(), train.tolist(), loss)
+        kind = tasks.find(config.task)
+        settings = build(kind.Settings, config.task_settings, where=config.task)
+        return kind.fit(labels.tolist(), train.tolist(), config.loss, settings)
 
-    def examples(self, rows: np.ndarray, task: Task) -> Examples:
-        """Rows ready for the loop."""
-        targets = task.targets(self.table.frame["label"].tolist())
+    def examples(self, items: np.ndarray, task: Task) -> Examples:
+        """The rows of these items, ready for the loop."""
         assert self.model.max_length is not None, "settled in prepare"
-        return Examples(self.tokens, targets, rows, self.model.max_length, self.pad_id)
+        targets = task.targets(self.table.frame["label"].tolist(), self.encoded)
+        return task.examples(self.encoded, self.rows(items), targets, self.model.max_length, self.pad_id)
 
 
 def examine(
     files: tuple[str, ...], task: str, data: DataConfig, model: ModelConfig | None
 ) -> tuple[Table, list[Finding]]:
     """Reads the files and lets the data doctor look, with the model's tokenizer where one is given."""
-    table = _read(files, task, data)
-    labels = tasks.find(task).check_labels
+    kind = tasks.find(task)
+    table = _read(files, kind, data)
     if model is None:
-        return table, check(table, labels=labels)
+        return table, check(table, labels=kind.labels_check())
     base = locate(model)
     model = settle_length(base, model)
     tokenizer, _ = load_tokenizer(base, model)
-    known = facts(table.texts, _encode(table, tokenizer), tokenizer, base.name)
-    return table, check(table, known, model.max_length, labels=labels)
+    rows = drawn(len(table))
+    encoded = _encode(table if rows is None else part_of(table, rows), kind, tokenizer, model)
+    return table, _findings(table, kind, encoded, tokenizer, model, None, base.name, rows)
 
 
-def _read(files: tuple[str, ...], task: str, data: DataConfig) -> Table:
-    roles = ("text", "text_pair", "label", "group")
-    chosen = {role: name for role in roles if (name := getattr(data, role)) is not None}
-    return read(files, tasks.find(task).columns, chosen)
+def _read(files: tuple[str, ...], kind: type[Task], data: DataConfig) -> Table:
+    given = {role: name for role in _ROLES if (name := getattr(data, role)) is not None}
+    return kind.read(files, given)
 
 
-def _encode(table: Table, tokenizer: Any) -> Tokens:
-    frame = table.frame
-    pairs = frame["text_pair"].tolist() if "text_pair" in frame else None
-    return encode(frame["text"].tolist(), tokenizer, pairs=pairs)
+def _encode(table: Table, kind: type[Task], tokenizer: Any, model: ModelConfig) -> Encoded:
+    assert model.max_length is not None, "settled before"
+    return kind.encode(table, tokenizer, model.max_length)
+
+
+def _findings(
+    table: Table,
+    kind: type[Task],
+    encoded: Encoded,
+    tokenizer: Any,
+    model: ModelConfig,
+    groups: np.ndarray | None,
+    name: str,
+    rows: np.ndarray | None = None,
+) -> list[Finding]:
+    """The data doctor's findings, the worst first; where items are cut into windows none is truncated.
+
+    rows: those that were encoded, where not all of them were.
+    """
+    looked = table if rows is None else part_of(table, rows)
+    known = replace(facts(looked.texts, encoded.whole, tokenizer, name), rows=rows)
+    length = None if kind.windowed else model.max_length
+    found = check(table, known, length, groups, kind.labels_check())
+    if any(finding.severity == "error" for finding in found):
+        return found
+    found += [of_drawn(finding, rows) for finding in kind.check_encoded(looked, encoded)]
+    return sorted(found, key=lambda finding: ORDER[finding.severity])
 
 
 def prepare(files: tuple[str, ...], task: str, data: DataConfig, model: ModelConfig) -> Prepared:
@@ -124,28 +184,28 @@ def prepare(files: tuple[str, ...], task: str, data: DataConfig, model: ModelCon
         DataError: the files cannot be read, or the data doctor found errors.
         ModelError: the model is not to be had.
     """
+    kind = tasks.find(task)
     base = locate(model)
     model = settle_length(base, model)
-    table = _read(files, task, data)
+    table = _read(files, kind, data)
     tokenizer, told = load_tokenizer(base, model)
     notes = [*table.notes, *told]
     if data.fix:  # what is mended is no error any more
-        table, mended = fix(table)
+        table, mended = fix(table, kind.labels_check())
         notes += mended
-    tokens = _encode(table, tokenizer)
-    known = facts(table.texts, tokens, tokenizer, base.name)
+    encoded = _encode(table, kind, tokenizer, model)
     groups = _groups(table)
-    findings = check(table, known, model.max_length, groups, tasks.find(task).check_labels)
+    findings = _findings(table, kind, encoded, tokenizer, model, groups, base.name)
     stop_on_errors(findings)
-    usable, dropped = drop_unusable(table)
+    usable, dropped = drop_unusable(table, kind.needs_labels)
     notes += dropped
     if usable is not table:
         table = usable
-        tokens = _encode(table, tokenizer)
+        encoded = _encode(table, kind, tokenizer, model)
         groups = _groups(table)
     if groups is None:
         groups = duplicate_groups(table.texts)
-    strata = tasks.find(task).strata(table.frame["label"].tolist())
+    strata = kind.strata(table.frame["label"].tolist())
     splits = make_splits(table, groups, data, strata)
     return Prepared(
         table=table,
@@ -153,14 +213,16 @@ def prepare(files: tuple[str, ...], task: str, data: DataConfig, model: ModelCon
         notes=tuple(dict.fromkeys([*notes, *(note for split in splits for note in split.notes)])),
         splits=tuple(splits),
         refit=final_split(table, groups, data, strata),
-        tokens=tokens,
+        encoded=encoded,
         pad_id=int(tokenizer.pad_token_id),
         base=base,
         model=model,
         digest=_digest(table),
         model_digest=fingerprint(base),
-        token_digest=tokens.digest(),
+        token_digest=encoded.tokens.digest(),
         strata=tuple(strata),
+        form=kind.form(table),
+        reads=kind.reads,
     )
 
 
@@ -172,7 +234,7 @@ def _groups(table: Table) -> np.ndarray | None:
 
 def _digest(table: Table) -> str:
     digest = hashlib.sha256()
-    for role in ("text", "text_pair", "label", "split"):
+    for role in ("text", "text_pair", "label", "units", "split"):
         for value in table.frame.get(role, ()):
             data = str(value).encode("utf-8", "surrogatepass")
             digest.update(len(data).to_bytes(8, "little"))

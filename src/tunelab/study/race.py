@@ -91,7 +91,7 @@ def _entry(
     """A method's best validation score at the rung, from its run's own log."""
     own = prepared[work.config.model.name]
     split = own.split(work.config.fold)
-    steps = total_steps(len(split.train), work.config.train)
+    steps = total_steps(len(own.rows(split.train)), work.config.train)
     curve = read_curve(work.folder, record["deciding"])
     reached = [score for step, score in curve if step <= max(share * steps, curve[0][0])]
     rows = float(len(split.valid))

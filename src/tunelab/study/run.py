@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 import yaml
+from safetensors.numpy import load, save
 
 from tunelab import methods
 from tunelab.config import RunConfig, SpeedConfig
@@ -130,16 +131,16 @@ def run_once(
     began, clock = time.time(), time.monotonic()
     _write_config(config, folder)
     method = methods.find(config.method).make(config.settings)
-    task = prepared.task(config.task, config.fold, config.loss, config.share)
+    task = prepared.task(config, config.fold, config.share)
     tuned, total = attach(config, prepared, method, task, device)
     precision = choose(config.train.precision, device)
     load_seconds = time.monotonic() - clock
     with speed_up(config, prepared, tuned, task, precision) as fast:
         trained = train(
             tuned,
-            task.objective,
+            task.objective_of(tuned.model),
             fast.train,
-            judge_of(tuned, task, fast.valid, precision),
+            judge_of(config, prepared, tuned, task, fast.valid, precision),
             config.train,
             learning_rate=config.train.learning_rate or method.learning_rate,
             seed=config.seed,
@@ -200,7 +201,7 @@ def attach(
         prepared.base, prepared.model, task.model_class, task.model_options(), prepared.pad_id, device
     )
     total = sum(p.numel() for p in model.parameters())
-    return method.attach(model), total
+    return method.attach(task.equip(model)), total
 
 
 def speed_up(
@@ -239,13 +240,16 @@ def features_key(config: RunConfig, prepared: Prepared) -> str:
 
 
 def judge_of(
-    tuned: Tuned, task: Task, valid: Examples, precision: Precision
+    config: RunConfig, prepared: Prepared, tuned: Tuned, task: Task, valid: Examples, precision: Precision
 ) -> Callable[[], tuple[dict[str, float], str]]:
-    """What the loop calls to score the validation rows."""
-    targets = valid.targets[valid.rows]
+    """What the loop calls to score the validation items, of which `valid` are the rows."""
+    items = prepared.split(config.fold, config.share).valid
+    truth, units = task.truth(prepared.labels(items)), prepared.units(items)
+    keep = task.keep_of(tuned.model)
 
     def judge() -> tuple[dict[str, float], str]:
-        return task.scores(predict_logits(tuned.model, valid, precision), targets), task.deciding
+        outputs = predict_logits(tuned.model, valid, precision, keep=keep)
+        return task.scores(outputs, truth, units), task.deciding
 
     return judge
 
@@ -295,12 +299,14 @@ def _judge_test(
     rows = split.test if len(split.test) else split.valid
     began = time.monotonic()
     with judging(config, prepared, tuned, prepared.examples(rows, task), device) as (examples, spared):
-        logits = predict_logits(tuned.model, examples, choose("float32", device))
+        outputs = predict_logits(
+            tuned.model, examples, choose("float32", device), keep=task.keep_of(tuned.model)
+        )
     record["cost"]["test_seconds"] = time.monotonic() - began + spared  # as if it had been alone
     record["judged_on"] = "test" if len(split.test) else "valid"
-    record["scores"] = task.scores(logits, task.targets(prepared.table.frame["label"].iloc[rows].tolist()))
+    record["scores"] = task.scores(outputs, task.truth(prepared.labels(rows)), prepared.units(rows))
     with output_errors(folder):
-        write_predictions(folder / "predictions.parquet", prepared, task, rows, logits)
+        write_predictions(folder / "predictions.parquet", prepared, task, rows, outputs)
 
 
 def judging(
@@ -318,6 +324,7 @@ def _about(config: RunConfig, prepared: Prepared, precision: str) -> dict[str, A
     return {
         "data": ", ".join(Path(f).name for f in config.files),
         "pairs": prepared.pairs,
+        "form": dict(prepared.form),
         "data_digest": prepared.digest,
         "split": split.name,
         "split_digest": split.digest,
@@ -327,7 +334,7 @@ def _about(config: RunConfig, prepared: Prepared, precision: str) -> dict[str, A
         else "validation rows (they also chose the best step; the study's table has the honest score)",
         "training": (
             f"{len(split.train)} rows, validated on {len(split.valid)}, "
-            f"{total_steps(len(split.train), config.train)} steps of {config.train.batch_size}, {precision}"
+            f"{total_steps(len(prepared.rows(split.train)), config.train)} steps of {config.train.batch_size}, {precision}"
         ),
     }
 
@@ -368,8 +375,10 @@ def _training(trained: Trained, config: RunConfig, method: Method, precision: An
 
 
 def write_predictions(
-    path: Path, prepared: Prepared, task: Task, rows: np.ndarray, logits: np.ndarray
+    path: Path, prepared: Prepared, task: Task, rows: np.ndarray, outputs: np.ndarray
 ) -> None:
+    """What was said of each item; and the outputs themselves, of a task on tokens for the first items only
+    (in a file beside it)."""
     frame = prepared.table.frame.iloc[rows]
     parts = [
         pd.DataFrame(
@@ -380,9 +389,13 @@ def write_predictions(
                 "label": frame["label"].to_numpy(),
             }
         ),
-        task.decode(logits),
-        pd.DataFrame(logits, columns=[f"logit({i})" for i in range(logits.shape[1])]),
+        task.decode(outputs, frame, prepared.units(rows)),
     ]
+    if task.per_token:
+        first = outputs[: int(prepared.lengths(rows[:_VERIFIED_ROWS]).sum())]
+        write_atomically(path.with_suffix(".safetensors"), save({"outputs": np.ascontiguousarray(first)}))
+    else:
+        parts.append(pd.DataFrame(outputs, columns=[f"logit({i})" for i in range(outputs.shape[1])]))
     data = pd.concat(parts, axis=1).to_parquet(index=False)
     assert isinstance(data, bytes)
     write_atomically(path, data)
@@ -394,15 +407,16 @@ def verify(folder: Path, prepared: Prepared, device: str = "cpu") -> dict[str, A
     To be called in a fresh process. A run whose bundle differs is recorded as failed.
     """
     record = read_record(folder)
-    stored = pd.read_parquet(folder / "predictions.parquet")
-    columns = [c for c in stored.columns if c.startswith("logit(")]
-    rows = stored["item"].to_numpy()[:_VERIFIED_ROWS]
+    rows, stored = _stored(folder)
     opened = open_bundle(folder / "bundle", device, prepared.model.trust_remote_code)
-    logits = predict_logits(
-        opened.tuned.model, prepared.examples(rows, opened.task), choose("float32", device)
+    outputs = predict_logits(
+        opened.tuned.model,
+        prepared.examples(rows, opened.task),
+        choose("float32", device),
+        keep=opened.task.keep_of(opened.tuned.model),
     )
-    difference = float(np.abs(logits - stored[columns].to_numpy()[: len(rows)]).max())
-    scale = max(1.0, float(np.abs(logits).max()))
+    difference = float(np.abs(outputs - stored).max())
+    scale = max(1.0, float(np.abs(outputs).max()))
     same = difference <= TOLERANCE * scale
     record["verified"] = {"rows": len(rows), "largest_difference": difference, "equal": same}
     record["status"] = "finished" if same else "failed"
@@ -414,6 +428,17 @@ def verify(folder: Path, prepared: Prepared, device: str = "cpu") -> dict[str, A
     with output_errors(folder):
         write_json(folder / "result.json", record)
     return record
+
+
+def _stored(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The first items judged, and the model's outputs for them."""
+    stored = pd.read_parquet(folder / "predictions.parquet")
+    rows = stored["item"].to_numpy()[:_VERIFIED_ROWS]
+    path = folder / "predictions.safetensors"
+    if path.is_file():
+        return rows, load(path.read_bytes())["outputs"]
+    columns = [c for c in stored.columns if c.startswith("logit(")]
+    return rows, stored[columns].to_numpy()[: len(rows)]
 
 
 def read_record(folder: Path) -> dict[str, Any]:

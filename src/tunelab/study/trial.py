@@ -32,7 +32,7 @@ def run_trial(
 
     bars: (step, validation score): a trial whose best score is lower at that step is stopped.
     """
-    deciding = prepared.task(config.task, config.fold, config.loss, config.share).deciding
+    deciding = prepared.task(config, config.fold, config.share).deciding
 
     def behind(until: float = math.inf) -> bool:
         curve = read_curve(folder, deciding)
@@ -61,8 +61,8 @@ def run_until(
     stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
     """Trains to the first evaluation after a share of the steps and leaves a checkpoint there ("paused")."""
-    task = prepared.task(config.task, config.fold, config.loss, config.share)
-    rows = len(prepared.split(config.fold, config.share).train)
+    task = prepared.task(config, config.fold, config.share)
+    rows = len(prepared.rows(prepared.split(config.fold, config.share).train))
     step = until * total_steps(rows, config.train)
 
     def there(until: float = math.inf) -> bool:

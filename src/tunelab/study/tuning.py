@@ -58,6 +58,7 @@ def run_config(
     return RunConfig(
         files=config.files,
         task=config.task,
+        task_settings=dict(candidate.task_settings),
         method=candidate.method,
         settings=dict(candidate.settings),
         data=config.data,

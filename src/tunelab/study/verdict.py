@@ -1,6 +1,7 @@
 """From the runs' records and predictions to what a study says: `StudyRecord`, with every number in it."""
 
 import datetime
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +73,7 @@ def conclude(evidence: Evidence) -> StudyRecord:
     """The verdict. A method that lacks a fold for every seed is left out, and told."""
     own = next(iter(evidence.prepared.values()))
     folds = evidence.design.folds
-    task = own.task(evidence.config.task, 0, evidence.config.loss)
+    task = own.task(evidence.config)
     notes = list(evidence.notes)
     found: list[Judged] = []
     for name, works in evidence.judged.items():
@@ -397,7 +398,7 @@ def _disagreements(
     usual = {j.name: _usual(j, task) for j in found}
     if task.classes:
         wrong = np.flatnonzero((usual[advice.method] != labels_N) & (usual[others[0]] == labels_N))
-    else:
+    else:  # how far off
         further = by_name[advice.method].errors_SN.mean(0) - by_name[others[0]].errors_SN.mean(0)
         wrong = np.argsort(-further, kind="stable")[: int((further > 0).sum())]
     frame = prepared.table.frame
@@ -419,10 +420,14 @@ def _disagreements(
 
 
 def _usual(judged: Judged, task: Task) -> np.ndarray:
-    """What most seeds say, [N] (between equals the class that is named first); of numbers their mean."""
-    if judged.predicted_SN is None:
+    """What most seeds say, [N] (between equals the class that is named first); of numbers their mean, of
+    anything else what is said first among what is said most."""
+    if judged.predicted_SN is None and judged.said_SN.dtype != object:
         mean_N: np.ndarray = judged.said_SN.mean(0)
         return mean_N
+    if judged.predicted_SN is None:
+        often = [Counter(column).most_common(1)[0][0] for column in judged.said_SN.T.tolist()]
+        return np.array(often, dtype=object)
     votes_CN = np.stack([(judged.predicted_SN == c).sum(0) for c in range(len(task.classes))])
     usual_N: np.ndarray = np.array(task.classes, dtype=object)[votes_CN.argmax(0)]
     return usual_N

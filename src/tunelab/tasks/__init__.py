@@ -5,6 +5,7 @@ from tunelab.tasks.base import Task
 from tunelab.tasks.classify import Classify
 from tunelab.tasks.match import Match
 from tunelab.tasks.regress import Regress
+from tunelab.tasks.tag import Tag
 
 __all__ = ["TASKS", "Task", "find"]
 
@@ -12,6 +13,7 @@ TASKS: dict[str, type[Task]] = {
     "classify": Classify,
     "regress": Regress,
     "match": Match,
+    "tag": Tag,
 }
 
 

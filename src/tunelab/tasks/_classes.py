@@ -15,9 +15,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from tunelab.config import LossConfig
+from tunelab.config import LossConfig, Section
 from tunelab.data.check_labels import check_labels
 from tunelab.data.findings import Finding, Patient
+from tunelab.data.layout import Encoded, Units
 from tunelab.errors import ConfigError, DataError
 from tunelab.measure.metrics import classification_scores, softmax
 from tunelab.measure.statistics import RunScore, score_function
@@ -34,6 +35,7 @@ class Classes(Task):
     """One label out of several."""
 
     model_class = "AutoModelForSequenceClassification"
+    named_labels = True
 
     def __init__(
         self, labels: Sequence[str], loss: LossConfig, weights: Sequence[float], deciding: str
@@ -50,7 +52,13 @@ class Classes(Task):
         self._number = {label: i for i, label in enumerate(self.classes)}
 
     @classmethod
-    def fit(cls, labels: Sequence[str], train_labels: Sequence[str], loss: LossConfig) -> Self:
+    def fit(
+        cls,
+        labels: Sequence[str],
+        train_labels: Sequence[str],
+        loss: LossConfig,
+        settings: Section | None = None,
+    ) -> Self:
         names = sorted(set(labels), key=_natural)
         if len(names) < 2:
             raise DataError(f"all rows have the label {names[0]!r}: at least two different labels are needed")
@@ -82,7 +90,7 @@ class Classes(Task):
             "problem_type": "single_label_classification",
         }
 
-    def targets(self, labels: Sequence[str]) -> np.ndarray:
+    def targets(self, labels: Sequence[str], encoded: Encoded | None = None) -> np.ndarray:
         return np.array([self._number[label] for label in labels], dtype=np.int64)
 
     def objective(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -94,16 +102,18 @@ class Classes(Task):
             )
         return cross_entropy(logits, targets, label_smoothing=smoothing, weights_C=weights)
 
-    def decode(self, logits: np.ndarray) -> pd.DataFrame:
-        probabilities = softmax(logits)
+    def decode(
+        self, outputs: np.ndarray, items: pd.DataFrame | None = None, units: Units | None = None
+    ) -> pd.DataFrame:
+        probabilities = softmax(outputs)
         best = probabilities.argmax(1)
         frame = pd.DataFrame({"prediction": [self.classes[i] for i in best]})
         for i, label in enumerate(self.classes):
             frame[f"p({label})"] = probabilities[:, i]
         return frame
 
-    def scores(self, logits: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-        scores = classification_scores(softmax(logits), targets, self.classes)
+    def scores(self, outputs: np.ndarray, truth: np.ndarray, units: Units | None = None) -> dict[str, float]:
+        scores = classification_scores(softmax(outputs), truth, self.classes)
         return {self.deciding: scores[self.deciding], **scores}
 
     def run_score(self, predictions: pd.DataFrame) -> RunScore:
@@ -117,6 +127,9 @@ class Classes(Task):
 
     def _codes(self, names: pd.Series) -> np.ndarray:
         return names.map(self._number).to_numpy(dtype=np.int64)
+
+    def told(self) -> str:
+        return "Labels: " + ", ".join(f"`{label}`" for label in self.classes) + "."
 
     def as_dict(self) -> dict[str, Any]:
         return {

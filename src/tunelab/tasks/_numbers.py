@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from tunelab.config import LossConfig
+from tunelab.config import LossConfig, Section
 from tunelab.data.check_numbers import check_numbers, number
 from tunelab.data.findings import Finding, Patient
+from tunelab.data.layout import Encoded, Units
 from tunelab.errors import ConfigError, DataError
 from tunelab.measure.regression import regression_score_function, regression_scores
 from tunelab.measure.statistics import RunScore
@@ -30,6 +31,7 @@ class Numbers(Task):
     """One number a row. mean, deviation: of the training rows' numbers."""
 
     model_class = "AutoModelForSequenceClassification"
+    pipeline = ("text-classification", ', function_to_apply="none"')
 
     def __init__(self, loss: LossConfig, mean: float, deviation: float) -> None:
         if loss.kind not in ("auto", "mse", "huber"):
@@ -41,7 +43,13 @@ class Numbers(Task):
         self.deviation = float(deviation)
 
     @classmethod
-    def fit(cls, labels: Sequence[str], train_labels: Sequence[str], loss: LossConfig) -> Self:
+    def fit(
+        cls,
+        labels: Sequence[str],
+        train_labels: Sequence[str],
+        loss: LossConfig,
+        settings: Section | None = None,
+    ) -> Self:
         values_N = _values(train_labels)
         if values_N.std() == 0:
             raise DataError(f"all training rows have the number {values_N[0]:g}: there is nothing to learn")
@@ -65,7 +73,7 @@ class Numbers(Task):
     def model_options(self) -> dict[str, Any]:
         return {"num_labels": 1, "problem_type": "regression"}
 
-    def targets(self, labels: Sequence[str]) -> np.ndarray:
+    def targets(self, labels: Sequence[str], encoded: Encoded | None = None) -> np.ndarray:
         return ((_values(labels) - self.mean) / self.deviation).astype(np.float32)
 
     def objective(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -73,12 +81,14 @@ class Numbers(Task):
             return huber(logits, targets, delta=self.loss.huber_delta)
         return mse(logits, targets)
 
-    def decode(self, logits: np.ndarray) -> pd.DataFrame:
-        return pd.DataFrame({"prediction": self._numbers(logits[:, 0])})
+    def decode(
+        self, outputs: np.ndarray, items: pd.DataFrame | None = None, units: Units | None = None
+    ) -> pd.DataFrame:
+        return pd.DataFrame({"prediction": self._numbers(outputs[:, 0])})
 
-    def scores(self, logits: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-        found = regression_scores(self._numbers(logits[:, 0]), self._numbers(targets))
-        loss = float(np.mean((logits[:, 0].astype(np.float64) - targets) ** 2))
+    def scores(self, outputs: np.ndarray, truth: np.ndarray, units: Units | None = None) -> dict[str, float]:
+        found = regression_scores(self._numbers(outputs[:, 0]), self._numbers(truth))
+        loss = float(np.mean((outputs[:, 0].astype(np.float64) - truth) ** 2))
         return {self.deciding: found[self.deciding], **found, "loss": loss}
 
     def run_score(self, predictions: pd.DataFrame) -> RunScore:
@@ -91,6 +101,13 @@ class Numbers(Task):
 
     def _numbers(self, standard_N: np.ndarray) -> np.ndarray:
         return np.asarray(self.mean + self.deviation * standard_N.astype(np.float64))
+
+    def told(self) -> str:
+        return (
+            f"It answers with a number. Its raw output is in standard deviations ({self.deviation:g}) from "
+            f"the mean ({self.mean:g}) of the training rows: number = {self.mean:g} + {self.deviation:g} × "
+            "output, which tunelab does by itself."
+        )
 
     def as_dict(self) -> dict[str, Any]:
         return {

@@ -6,23 +6,42 @@ and how they are scored, with the one score that decides.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from tunelab.config import LossConfig
+from tunelab.config import LossConfig, Section
+from tunelab.data.batch import Examples
+from tunelab.data.check import Labels
+from tunelab.data.encode import encode
 from tunelab.data.findings import Finding, Patient
-from tunelab.data.table import Column
+from tunelab.data.layout import Encoded, Units
+from tunelab.data.read import read
+from tunelab.data.table import Column, Table
 from tunelab.measure.statistics import RunScore
 
-__all__ = ["Task"]
+__all__ = ["Keep", "NoSettings", "Objective", "Task"]
+
+#: (logits, targets) -> summed loss and count of a micro-batch.
+Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+#: (logits, targets) -> what is kept of a batch's outputs, [B, ...] or [B, T, C].
+Keep = Callable[[Tensor, Tensor], Tensor]
+
+
+class NoSettings(Section):
+    """A task without settings of its own."""
 
 
 class Task(ABC):
-    """One kind of work, fitted to one data set (its labels are known)."""
+    """One kind of work, fitted to one data set (its labels are known).
+
+    An *item* is a row of the user's table; a model may read it in several *rows* of tokens (see
+    `data/layout.py`), and what it answers may be about *units* of the item.
+    """
 
     name: ClassVar[str]
     #: One line for `tunelab tasks`.
@@ -30,18 +49,74 @@ class Task(ABC):
     #: What it learns from, in the words of the field.
     paper: ClassVar[str] = ""
     #: Columns that are read from the user's file.
-    columns: ClassVar[tuple[Column, ...]]
+    columns: ClassVar[tuple[Column, ...]] = ()
+    #: Its name among the `pipeline`s of `transformers`, and what is given there besides the model.
+    pipeline: ClassVar[tuple[str, str]] = ("text-classification", "")
     #: The `transformers` class that loads the pretrained model with this task's head.
     model_class: ClassVar[str]
+    #: The task's own settings (`tag.head=crf`).
+    Settings: ClassVar[type[Section]] = NoSettings
+    #: A row without a label is of no use.
+    needs_labels: ClassVar[bool] = True
+    #: Labels are names, whose spellings may be unified.
+    named_labels: ClassVar[bool] = False
+    #: Long items are cut into windows, so that none of them is truncated.
+    windowed: ClassVar[bool] = False
+    #: Columns of texts that `decode` reads (workers get no others).
+    reads: ClassVar[tuple[str, ...]] = ()
+    #: Targets are one a token, not one a row.
+    per_token: ClassVar[bool] = False
     #: Names of the classes where a row's answer is one of them; else none.
     classes: tuple[str, ...] = ()
 
     @classmethod
+    def read(cls, files: Sequence[str], chosen: Mapping[str, str]) -> Table:
+        """The user's files as a table; raises `DataError`."""
+        return read(files, cls.columns, chosen)
+
+    @classmethod
+    def encode(cls, table: Table, tokenizer: Any, max_length: int, cache: bool = True) -> Encoded:
+        """The items as a model reads them (cache: kept on disk); raises `DataError` where it cannot."""
+        frame = table.frame
+        pairs = frame["text_pair"].tolist() if "text_pair" in frame else None
+        tokens = encode(frame["text"].tolist(), tokenizer, pairs=pairs, cache=cache)
+        return Encoded(tokens, tokens)
+
+    @classmethod
+    def form(cls, table: Table) -> dict[str, Any]:
+        """What of the data's form a bundle must keep to read new texts as the training ones were read (JSON)."""
+        return {}
+
+    @classmethod
+    def asked(cls, texts: Sequence[str], pairs: Sequence[str] | None, form: Mapping[str, Any]) -> Table:
+        """New texts as a table without labels; form: as `form` gave it."""
+        frame = pd.DataFrame({"text": list(texts)})
+        if pairs is not None:
+            frame["text_pair"] = list(pairs)
+        return Table(frame.assign(label="", split=""), {})
+
+    @classmethod
+    def check_encoded(cls, table: Table, encoded: Encoded) -> list[Finding]:
+        """What the data doctor has to say of what the tokenizer makes of the labels."""
+        return []
+
+    @classmethod
+    def labels_check(cls) -> Labels:
+        """How the data doctor looks at this task's labels."""
+        return Labels(cls.check_labels, cls.needs_labels, cls.named_labels)
+
+    @classmethod
     @abstractmethod
-    def fit(cls, labels: Sequence[str], train_labels: Sequence[str], loss: LossConfig) -> "Task":
+    def fit(
+        cls,
+        labels: Sequence[str],
+        train_labels: Sequence[str],
+        loss: LossConfig,
+        settings: Section | None = None,
+    ) -> "Task":
         """The task for these data: `labels` of all rows name the classes, `train_labels` give the
-        weights. Raises `DataError` where the labels cannot be learnt, `ConfigError` where the loss cannot
-        learn them."""
+        weights; settings: an instance of `Settings` (None: as they are by default). Raises `DataError` where
+        the labels cannot be learnt, `ConfigError` where the loss cannot learn them."""
 
     @classmethod
     @abstractmethod
@@ -62,22 +137,50 @@ class Task(ABC):
     def model_options(self) -> dict[str, Any]:
         """Options for the model's configuration (number and names of labels)."""
 
+    def equip(self, model: Any, folder: Path | None = None) -> Any:
+        """The pretrained class with what this task's head has besides, in place; its weights are taken from
+        `folder` where that is a saved model that has them. Draws no random number."""
+        return model
+
     @abstractmethod
-    def targets(self, labels: Sequence[str]) -> np.ndarray:
-        """Labels as the numbers the objective wants, one row each."""
+    def targets(self, labels: Sequence[str], encoded: Encoded | None = None) -> np.ndarray:
+        """Labels as the numbers the objective wants: one a row of tokens, or (`per_token`) one a token."""
+
+    def blank(self, encoded: Encoded) -> np.ndarray:
+        """Targets of items whose labels are not known, for prediction."""
+        return np.zeros(len(encoded.tokens), dtype=np.int64)
+
+    def examples(
+        self, encoded: Encoded, rows: np.ndarray, targets: np.ndarray, max_length: int, pad_id: int
+    ) -> Examples:
+        """Rows of tokens ready for the loop."""
+        return Examples(encoded.tokens, targets, rows, max_length, pad_id, self.per_token)
 
     @abstractmethod
     def objective(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Summed loss and count of a micro-batch."""
 
-    @abstractmethod
-    def decode(self, logits: np.ndarray) -> pd.DataFrame:
-        """Predictions a person can read: a column `prediction`, then what else is known (one probability a
-        class)."""
+    def objective_of(self, model: Any) -> Objective:
+        """The objective of this model, where it has parameters of its own."""
+        return self.objective
+
+    def keep_of(self, model: Any) -> Keep | None:
+        """What is kept of this model's outputs; None: its logits."""
+        return None
+
+    def truth(self, labels: Sequence[str]) -> Any:
+        """What `scores` holds outputs against, one an item."""
+        return self.targets(labels)
 
     @abstractmethod
-    def scores(self, logits: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-        """Every score of these rows, the deciding one first."""
+    def decode(self, outputs: np.ndarray, items: pd.DataFrame, units: Units | None = None) -> pd.DataFrame:
+        """Predictions a person can read, one row an item: a column `prediction`, then what else is known (one
+        probability a class). items: the items' columns, as far as the task reads them (`text`); units: as
+        `Encoded.units_of` gives them."""
+
+    @abstractmethod
+    def scores(self, outputs: np.ndarray, truth: Any, units: Units | None = None) -> dict[str, float]:
+        """Every score of these items, the deciding one first."""
 
     @abstractmethod
     def run_score(self, predictions: pd.DataFrame) -> RunScore:
@@ -86,7 +189,16 @@ class Task(ABC):
 
     @abstractmethod
     def errors(self, predictions: pd.DataFrame) -> np.ndarray:
-        """How wrong each row's prediction is, [N] float64; 0: right. From the same frame as `run_score`."""
+        """How wrong each item's prediction is, [N] float64; 0: right. From the same frame as `run_score`."""
+
+    def answers(self, predictions: pd.DataFrame) -> list[Any]:
+        """Predictions as Python values, from what `decode` gave."""
+        found: list[Any] = predictions["prediction"].tolist()
+        return found
+
+    @abstractmethod
+    def told(self) -> str:
+        """What it answers, in a sentence or two of the model card."""
 
     @abstractmethod
     def as_dict(self) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tunelab.config import LossConfig
+from tunelab.config import LossConfig, Section
 from tunelab.data.check_labels import is_scale
 from tunelab.data.findings import Finding, Patient
 from tunelab.data.read import FIRST, GROUP, SCORE, SECOND
@@ -31,7 +31,13 @@ class Match(Classes):
     columns = (FIRST, SECOND, SCORE, GROUP)
 
     @classmethod
-    def fit(cls, labels: Sequence[str], train_labels: Sequence[str], loss: LossConfig) -> Task:  # type: ignore[override]
+    def fit(  # type: ignore[override]
+        cls,
+        labels: Sequence[str],
+        train_labels: Sequence[str],
+        loss: LossConfig,
+        settings: Section | None = None,
+    ) -> Task:
         if _scale(labels):
             return _Scored.fit(labels, train_labels, loss)
         return super().fit(labels, train_labels, loss)

@@ -20,9 +20,9 @@ class Precision:
 
     bfloat16: inside the context the model's weights are bfloat16 copies of the float32 ones, and so is every
     activation; sums inside norms, softmax's and losses are float32 (in their kernels or by the objective).
-    Gradients are added up in float32, and so are those of embedding tables, row by row: one token's
-    gradient is a sum over many places, of which bfloat16 would lose most (Micikevicius et al. 2018,
-    arXiv:1710.03740, section 3.1, for the master weights).
+    A module with `float32 = True` stays as it is. Gradients are added up in float32, and so are those of
+    embedding tables, row by row: one token's gradient is a sum over many places, of which bfloat16 would lose
+    most (Micikevicius et al. 2018, arXiv:1710.03740, section 3.1, for the master weights).
 
     Predictions that are judged (validation's best moment aside) are always made in float32, so the
     scores are those of the bundle that anyone loads.
@@ -45,10 +45,11 @@ class Precision:
         tables: list[Any] = [m for m in model.modules() if is_plain_table(m)]
         leaves = {m: m.weight.detach().requires_grad_(m.weight.requires_grad) for m in tables}
         inputs = input_table(model)  # only looked up, so no copy of it is needed
+        left = {p for m in model.modules() if getattr(m, "float32", False) for p in m.parameters()}
         parameters = [
             p
             for p in model.parameters()
-            if p.dtype == torch.float32 and (inputs is None or p is not inputs.weight)
+            if p.dtype == torch.float32 and p not in left and (inputs is None or p is not inputs.weight)
         ]
         kept = [(p, p.data, p.grad) for p in parameters]
         self._refresh(parameters)
