@@ -6,8 +6,11 @@ the batches that it would have seen.
 
 # B batch, T tokens
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -15,7 +18,7 @@ from torch import Tensor
 
 from tunelab.data.encode import Tokens
 
-__all__ = ["IGNORED", "Examples", "collate", "epoch_batches", "sorted_batches"]
+__all__ = ["IGNORED", "Batches", "Examples", "collate", "epoch_batches", "sorted_batches"]
 
 #: The target of a token that has none, as in `torch.nn.functional.cross_entropy`.
 IGNORED = -100
@@ -82,6 +85,22 @@ def collate(
     return inputs
 
 
+class Batches(Protocol):
+    """What the loop trains on: rows with lengths, of which it takes batches."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each row."""
+
+    def begin(self, epoch: int) -> dict[str, float]:
+        """See `Examples.begin`."""
+
+    def batch(self, which: np.ndarray, device: str) -> tuple[dict[str, Tensor], Any]:
+        """Inputs of the model, and what the objective holds its output against."""
+
+
 @dataclass(frozen=True)
 class Examples:
     """Tokenised rows with their targets: what the loop trains on and what is evaluated.
@@ -96,6 +115,8 @@ class Examples:
     max_length: int
     pad_id: int
     per_token: bool = False
+    #: Whether a batch may show tokens that no row has.
+    replaces: ClassVar[bool] = False
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -105,6 +126,20 @@ class Examples:
         """Tokens of each of the rows after truncation."""
         lengths: np.ndarray = np.minimum(self.tokens.lengths[self.rows], self.max_length)
         return lengths
+
+    @property
+    def shown(self) -> np.ndarray:
+        """Numbers of all rows of `tokens` that a model is given."""
+        return self.rows
+
+    def begin(self, epoch: int) -> dict[str, float]:
+        """Called when an epoch begins or is gone on with: rows may change from one to the next (these do not).
+        Gives what is to be told of it."""
+        return {}
+
+    def key(self) -> str:
+        """Which rows of `tokens` these are, as a short name."""
+        return hashlib.sha256(np.ascontiguousarray(self.shown, dtype=np.int64).data).hexdigest()[:20]
 
     def batch(self, which: np.ndarray, device: str) -> tuple[dict[str, Tensor], Tensor]:
         """Inputs and targets (per_token: [B, T]) of `self.rows[which]`, on `device`."""

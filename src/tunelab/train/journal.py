@@ -18,8 +18,8 @@ Listener = Callable[[str, Mapping[str, Any]], None]
 class Journal:
     """Writes every step's and evaluation's numbers; on a continued run, from the checkpoint's step on.
 
-    One line of `metrics.jsonl`: {"kind": "step" | "evaluation" | "note", "step": n, ...}. Lines wait in
-    memory until the next evaluation, note or checkpoint. As a context manager it closes however the run
+    One line of `metrics.jsonl`: {"kind": "step" | "evaluation" | "rows" | "note", "step": n, ...}. Lines wait
+    in memory until the next evaluation, note or checkpoint. As a context manager it closes however the run
     ends, so that a run that fails keeps the lines that say why.
     """
 
@@ -52,6 +52,11 @@ class Journal:
                 if entry["kind"] == "note":
                     self.notes.append(entry["note"])
         write_atomically(self.path, "".join(line + "\n" for line in kept).encode("utf-8"))
+
+    def told(self, step: int, values: Mapping[str, float]) -> None:
+        """What the rows say of themselves when an epoch begins (nothing: no line)."""
+        if values:
+            self._write("rows", step, values)
 
     def step(self, step: int, total: int, loss: float, rate: float, norm: float) -> None:
         """One optimizer step: mean loss, share of the peak learning rate, gradient norm before clipping."""

@@ -22,7 +22,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from tunelab.config import TrainConfig
-from tunelab.data.batch import Examples, epoch_batches
+from tunelab.data.batch import Batches, epoch_batches
 from tunelab.errors import NotFiniteError, Stopped, TrainingError
 from tunelab.methods.base import Tuned
 from tunelab.train import checkpoint
@@ -33,7 +33,7 @@ from tunelab.train.schedule import rate, total_steps
 
 __all__ = ["Trained", "train"]
 
-Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+Objective = Callable[[Tensor, Any], tuple[Tensor, Tensor]]
 #: Scores on the validation rows now, and the name of the one that decides (higher is better).
 Judge = Callable[[], tuple[dict[str, float], str]]
 
@@ -64,7 +64,7 @@ class Trained:
 def train(
     tuned: Tuned,
     objective: Objective,
-    examples: Examples,
+    examples: Batches,
     judge: Judge,
     config: TrainConfig,
     *,
@@ -116,6 +116,8 @@ def train(
         began = time.monotonic()
         if state.steps // per_epoch != epoch:
             epoch = state.steps // per_epoch
+            told = examples.begin(epoch)
+            journal.told(state.steps, told if state.steps % per_epoch == 0 else {})
             batches = epoch_batches(examples.lengths, config.batch_size, seed, epoch)
         share = rate(state.steps, total, config)
         set_rate(optimizer, share)
@@ -137,13 +139,14 @@ def train(
         if extra is not None:
             accelerator.backward(extra * count)
             loss += float(extra.detach())
-        norm = divide_and_clip(optimizer, count, config.max_grad_norm)
+        norm = divide_and_clip(optimizer, count, config.max_grad_norm) if count else 0.0
         if not (math.isfinite(loss) and math.isfinite(norm)):
             journal.close()  # the lines before this step are what one looks at now
             raise NotFiniteError(
                 _not_finite(loss, norm, state.steps, total, learning_rate * share, precision)
             )
-        optimizer.step()
+        if count:  # (of rows with nothing to learn in them nothing is learnt, not even by old momentum)
+            optimizer.step()
         state.steps += 1
         tuned.on_progress(state.steps, total)
         optimizer.zero_grad(set_to_none=True)
@@ -210,7 +213,7 @@ def _accumulate(
     model: Any,
     accelerator: Accelerator,
     objective: Objective,
-    examples: Examples,
+    examples: Batches,
     rows: np.ndarray,
     precision: Precision,
     state: Trained,
@@ -251,7 +254,7 @@ def _micro_batches(
     model: Any,
     accelerator: Accelerator,
     objective: Objective,
-    examples: Examples,
+    examples: Batches,
     rows: np.ndarray,
     precision: Precision,
     state: Trained,
@@ -270,7 +273,7 @@ def _micro_batches(
         padded += inputs["attention_mask"].numel()
     state.tokens += seen
     state.padded_tokens += padded
-    return total / count, count
+    return (total / count if count else 0.0), count
 
 
 def _out_of_memory(error: BaseException) -> bool:

@@ -116,6 +116,8 @@ def _start(
     limit_bytes: int | None,
 ) -> Trunk:
     level, model = tuned.frozen_depth, tuned.model
+    if any(type(part) is not Examples for part in examples):
+        raise _Off("the task puts its batches together in a way of its own")
     trunk, layers = _parts(tuned)
     whole = _union(examples)
     order = np.argsort(whole.lengths, kind="stable")

@@ -29,9 +29,10 @@ __all__ = ["compact_vocabulary"]
 @contextlib.contextmanager
 def compact_vocabulary(tuned: Tuned, examples: Sequence[Examples]) -> Iterator[int | None]:
     """Inside, the model knows the tokens of `examples` alone; gives their number (None: it knows all as ever,
-    since the table is not trained, is shared with the output layer, or would hardly be smaller).
+    since the table is not trained, is shared with the output layer, or would hardly be smaller, or any token
+    may be shown in another's place).
     """
-    table = _table(tuned)
+    table = None if any(part.replaces for part in examples) else _table(tuned)
     kept = _tokens(examples) if table is not None else np.zeros(0, dtype=np.int64)
     if table is None or len(kept) > 0.8 * table.num_embeddings:
         yield None
@@ -71,6 +72,6 @@ def _tokens(examples: Sequence[Examples]) -> np.ndarray:
     """Every token id of the rows as they will be given to the model, the padding among them; sorted."""
     found = [np.array([part.pad_id], dtype=np.int64) for part in examples]
     for part in examples:
-        rows = [part.tokens.row(int(row), part.max_length) for row in part.rows]
+        rows = [part.tokens.row(int(row), part.max_length) for row in part.shown]
         found.append(np.unique(np.concatenate(rows)).astype(np.int64))
     return np.unique(np.concatenate(found))
