@@ -21,7 +21,7 @@ ARROWS = {
     "measure": {"errors"},
     "tasks": {"config", "errors", "data", "objectives", "measure"},
     "methods": {"config", "errors"},
-    "rlhf": {"errors", "objectives"},
+    "rlhf": {"errors", "files", "objectives"},
     "train": {"config", "errors", "files", "data", "methods"},
     "serve": {"config", "errors", "files", "data", "methods", "tasks", "train", "models", "provenance"},
     "study": {

@@ -209,6 +209,19 @@ def test_fit(benchmark: Callable[[str], Any]) -> None:
     assert fit([1, 2, 4, 8], [5.0, 5.0, 5.0, 5.0]).startswith("**0.00")
 
 
+def test_sentences_of_the_scale_benchmark(benchmark: Callable[[str], Any]) -> None:
+    """The same every time; a tenth of them repeat an earlier one, a quarter nearly."""
+    from tunelab.data.similar import duplicate_groups, near_groups
+
+    scale = benchmark("scale")
+    made = list(scale.sentences(4000))
+    assert made == list(scale.sentences(4000))
+    same, near = (4000 - (groups(made).max() + 1) for groups in (duplicate_groups, near_groups))
+    assert 0.07 * 4000 < same < 0.13 * 4000
+    assert near - same > 0.07 * 4000
+    assert 30 < sum(map(len, made)) / 4000 < 60
+
+
 def _head(folder: Path) -> Any:
     return AutoModelForSequenceClassification.from_pretrained(folder, num_labels=3)
 

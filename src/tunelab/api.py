@@ -71,6 +71,7 @@ def compare(
     folds: int | str | None = None,
     rows: int | None = None,
     curve: str | Sequence[float] | None = None,
+    augment: str | Sequence[str] | None = None,
     race: bool | None = None,
     add: Sequence[str] = (),
     out: str | Path | None = None,
@@ -92,6 +93,8 @@ def compare(
     "30m", the time it may take: trials, then seeds are left out.
     seeds: runs of each method on each split. folds: cross-validation; "auto": under 2,000 rows.
     rows: train on at most this many rows. curve: percents of the training rows, for learning curves.
+    augment: each method once more with new training rows, made from those there are: "auto" (by the data's
+    language), or names such as ["synonyms", "keyboard"]; the verdict says whether it helped.
     race: stop methods during training that can no longer win. add: methods once more with other settings,
     "lora.rank=64". settings: {"lora.rank": 16, "train.epochs": 5} or nested.
     out: the study's folder; None: tunelab-out/<name of the data>. fresh: forget what is there.
@@ -125,6 +128,8 @@ def compare(
     tree |= {name: value for name, value in options.items() if value is not None and value != ()}
     if budget is not None:
         tree = merge_settings(tree, {"search": {"budget": budget}})
+    if augment:
+        tree = merge_settings(tree, {"augment": {"recipe": _names(augment)}})
     known = _study_of(data)
     if known is not None:
         out = out or known
@@ -173,10 +178,11 @@ def write_report(study: str | Path, language: str = "en") -> Path:
 
 
 def advice(study: "Study", language: str = "en") -> tuple[list[str], list[str]]:
-    """The advice in two sentences, and what to be careful about, in words."""
-    from tunelab.report import advice_text, warnings_text
+    """The advice in two sentences and whether new training rows helped; and what to be careful about."""
+    from tunelab.report import advice_text, augmentation_text, warnings_text
 
-    return list(advice_text(study.record, language)), warnings_text(study.record, language)
+    said = [*advice_text(study.record, language), *augmentation_text(study.record, language)]
+    return said, warnings_text(study.record, language)
 
 
 def check_language(language: str) -> None:
@@ -231,6 +237,7 @@ def run(
     fold: int = 0,
     folds: int | str | None = None,
     rows: int | None = None,
+    augment: str | Sequence[str] | None = None,
     out: str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
     device: str = "auto",
@@ -239,7 +246,8 @@ def run(
 ) -> Run:
     """Trains one method once on your file; a run that was stopped goes on, a finished one is returned.
 
-    The arguments are those of `compare`; folds: None trains on one split. fresh: begin again.
+    The arguments are those of `compare`; folds: None trains on one split. augment: trained on new rows too.
+    fresh: begin again.
 
         result = tunelab.run("reviews.csv", method="lora", settings={"lora.rank": 16})
         result.scores["accuracy"]
@@ -254,6 +262,7 @@ def run(
     )
     tree = merge_settings({"data": {"folds": 0}}, tree)  # one split, where nothing else is said
     tree |= {"task": task} if task else {}
+    tree = merge_settings(tree, {"augment": {"recipe": _names(augment)}} if augment else {})
     config = run_config(data, {**tree, "method": method, "seed": seed, "fold": fold})
 
     from tunelab.study.single import run_single
@@ -305,7 +314,9 @@ def check(
 
     from tunelab.study.prepare import examine
 
-    return examine(config.files, config.task, config.data, config.model if model else None)
+    return examine(
+        config.files, config.task, config.data, config.model if model else None, config.task_settings
+    )
 
 
 def advise(
@@ -498,7 +509,7 @@ def predict_file(
     target = Path(out)
     check_target(target)
     specialist = load(bundle, device, precision=precision)
-    frame, texts, notes = read_texts(Path(file), column, column_pair, specialist.pairs)
+    frame, texts, notes = read_texts(Path(file), column, column_pair, specialist.pairs, specialist.asks)
     answers = specialist.predict_frame(texts)
     clash = [c for c in answers.columns if c in frame.columns]
     answers = answers.rename(columns={c: f"tunelab_{c}" for c in clash})
@@ -508,13 +519,15 @@ def predict_file(
     return notes, len(frame)
 
 
-def write_fixed(table: "Table", out: str | Path) -> list[str]:
-    """Mends what can be mended safely and writes the rows; returns what was done."""
+def write_fixed(table: "Table", out: str | Path, task: str | None = None) -> list[str]:
+    """Mends what can be mended safely and writes the rows; returns what was done. task: whose labels they are
+    (None: classes)."""
     from tunelab.data.check import fix
     from tunelab.data.write import check_target, write_frame
+    from tunelab.tasks import find
 
     check_target(Path(out))
-    mended, notes = fix(table)
+    mended, notes = fix(table, find(task or "classify").labels_check())
     roles = [role for role in ("text", "text_pair", "label", "group") if role in mended.frame]
     frame = mended.frame[roles].rename(columns=dict(mended.columns))
     if (mended.frame["split"] != "").any():

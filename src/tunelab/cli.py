@@ -53,6 +53,13 @@ LabelColumn = Annotated[str | None, typer.Option("--label", help="Column with th
 GroupColumn = Annotated[str | None, typer.Option("--group", help="Rows with the same value stay together")]
 Folds = Annotated[str | None, typer.Option(help="Cross-validation folds; 0: one split [default: auto]")]
 Rows = Annotated[int | None, typer.Option(help="Train on at most this many rows")]
+Augment = Annotated[
+    str | None,
+    typer.Option(
+        help="New training rows from those there are: auto, or ways with commas between "
+        "(swap,delete,synonyms,masked,back_translation, ...); settings as augment.copies=2"
+    ),
+]
 Out = Annotated[
     Path | None, typer.Option("--out", "-o", help="Folder for results [default: tunelab-out/NAME]")
 ]
@@ -98,6 +105,7 @@ def compare(
     curve: Annotated[
         str | None, typer.Option(help="Learning curves at percents of the training rows: 10,25,50,100")
     ] = None,
+    augment: Augment = None,
     race: Annotated[
         bool, typer.Option("--race", help="Stop methods during training that can no longer win")
     ] = False,
@@ -145,6 +153,7 @@ def compare(
         folds=_folds(folds),
         rows=rows,
         curve=curve,
+        augment=augment,
         race=race or None,
         add=add or (),
         out=out,
@@ -184,6 +193,7 @@ def run(
     folds: Folds = None,
     fold: Annotated[int, typer.Option(help="Which fold is the test")] = 0,
     rows: Rows = None,
+    augment: Augment = None,
     out: Out = None,
     config: Settings = None,
     fix: Fix = False,
@@ -212,6 +222,7 @@ def run(
         fold=fold,
         folds=_folds(folds),
         rows=rows,
+        augment=augment,
         out=out,
         settings=_options(tree, fix, trust_remote_code),
         device=device,
@@ -314,7 +325,7 @@ def check(
     screen.print(findings_table(findings))
     if fix:
         assert out is not None
-        for note in api.write_fixed(table, out):
+        for note in api.write_fixed(table, out, task or tree.get("task")):
             screen.print(f"· {note}", markup=False)
         screen.print(f"mended rows: {out}", markup=False)
     elif any(finding.severity == "error" for finding in findings):

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from tunelab.errors import ConfigError, did_you_mean
 
 __all__ = [
+    "AugmentConfig",
     "DataConfig",
     "LossConfig",
     "ModelConfig",
@@ -50,6 +51,15 @@ class DataConfig(Section):
     ends: Literal["inclusive", "exclusive"] | None = Field(
         None, description="tag: whether an entity's end is its last character or the one after it"
     )
+    input: str | None = Field(None, description="instruct: column with what an instruction is about")
+    system: str | None = Field(None, description="instruct: column with the system prompt")
+    history: str | None = Field(None, description="instruct: column with earlier questions and answers")
+    chosen: str | None = Field(None, description="prefer, align: column with the better answer")
+    rejected: str | None = Field(None, description="prefer, align: column with the worse answer")
+    votes: str | None = Field(
+        None, description="prefer, align: columns with annotators' votes (A,B,C), or one with their share"
+    )
+    margin: str | None = Field(None, description="prefer: column that says by how much chosen is better")
     valid_ratio: float = Field(0.1, gt=0, lt=0.5, description="share of rows for validation")
     test_ratio: float = Field(0.1, gt=0, lt=0.5, description="share of rows for the test")
     folds: int | Literal["auto"] = Field(
@@ -151,6 +161,54 @@ class SpeedConfig(Section):
     trunk_cache: bool = Field(True, description="compute what frozen layers give once for a whole study")
 
 
+class AugmentConfig(Section):
+    """New training rows from those there are: of training rows alone, after the split."""
+
+    recipe: tuple[str, ...] = Field(
+        (), description="auto, or names with commas between (swap,delete,keyboard); empty: no new rows"
+    )
+    copies: int = Field(1, ge=1, le=20, description="new rows that are asked for of each training row")
+    share: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="of the words that swap, delete, insert, synonyms, masked change; None: each one's own",
+    )
+    synonyms: tuple[str, ...] = Field(
+        (), description="lexicon files: JSON lines with word and synonyms, or Cilin (Aa01A01= ...)"
+    )
+    translators: tuple[str, ...] = Field(
+        (), description="back_translation: two models, there and back (folders or hub ids)"
+    )
+    prefixes: tuple[str, ...] = Field(
+        (), description="back_translation: what each of the two wants before a sentence, as T5 does"
+    )
+    languages: tuple[str, ...] = Field(
+        (), description="back_translation: codes of the texts' language and the other, as NLLB and M2M want"
+    )
+    masked: str | None = Field(
+        None, description="masked: the masked language model that fills in; None: the one that is tuned"
+    )
+    check: Literal["auto", "always", "never"] = Field(
+        "auto",
+        description="drop new rows that a first classifier gives another label; auto: those of a model",
+    )
+    seed: int = Field(0, ge=0, lt=2**31, description="seed of what is changed in a row")
+
+    @field_validator("recipe", "synonyms", "translators", "prefixes", "languages", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        """A single word, or several with commas between, as from a command line."""
+        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _two(self) -> "AugmentConfig":
+        for name in ("translators", "prefixes", "languages"):
+            if len(getattr(self, name)) not in (0, 2):
+                raise ValueError(f"{name} must be two, with a comma between, not {len(getattr(self, name))}")
+        return self
+
+
 class RunConfig(Section):
     """One run: a method, a model, a task, its data and a seed."""
 
@@ -160,6 +218,7 @@ class RunConfig(Section):
     method: str = Field("lora", description="how it is learnt (`tunelab methods`)")
     settings: dict[str, Any] = Field(default_factory=dict, description="the method's own settings")
     data: DataConfig = DataConfig()
+    augment: AugmentConfig = AugmentConfig()
     model: ModelConfig = ModelConfig()
     loss: LossConfig = LossConfig()
     train: TrainConfig = TrainConfig()
@@ -225,6 +284,7 @@ class StudyConfig(Section):
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict, description="method -> its settings")
     search: SearchConfig = SearchConfig()
     data: DataConfig = DataConfig()
+    augment: AugmentConfig = AugmentConfig()
     model: ModelConfig = ModelConfig()
     loss: LossConfig = LossConfig()
     train: TrainConfig = TrainConfig()
@@ -263,6 +323,7 @@ def seconds_of(text: str) -> float:
 
 SECTIONS: dict[str, type[Section]] = {
     "data": DataConfig,
+    "augment": AugmentConfig,
     "model": ModelConfig,
     "loss": LossConfig,
     "train": TrainConfig,

@@ -26,6 +26,7 @@ __all__ = [
     "Located",
     "Packaged",
     "fingerprint",
+    "language_head",
     "load_model",
     "load_tokenizer",
     "locate",
@@ -351,6 +352,21 @@ def _attention(config: ModelConfig, device: str) -> str | None:
     if config.attention != "auto":
         return config.attention
     return "eager" if device == "cpu" and (config.max_length or 0) <= 256 else None
+
+
+def language_head(found: Located) -> str:
+    """Which language model's head a model comes with: "causal", "masked" or "" (none, or one of two stacks).
+
+    By the architecture that its configuration names: what was saved, whatever else could be built on it.
+    """
+    config = json.loads((found.folder / "config.json").read_text(encoding="utf-8"))
+    names = config.get("architectures") or [""]
+    if config.get("is_encoder_decoder"):
+        return ""
+    if names[0].endswith(("ForCausalLM", "LMHeadModel")):
+        return "causal"
+    pretrained = names[0].endswith("ForPreTraining") and not names[0].startswith("Electra")
+    return "masked" if pretrained or names[0].endswith("ForMaskedLM") else ""
 
 
 def settle_length(found: Located, config: ModelConfig) -> ModelConfig:

@@ -12,8 +12,12 @@ from tunelab.config import Section
 
 __all__ = [
     "Advice",
+    "AugmentEffect",
+    "Augmentation",
     "BaselineGap",
     "CalibrationBin",
+    "ClassEffect",
+    "Copy",
     "Cost",
     "Crossing",
     "CurvePoint",
@@ -26,6 +30,7 @@ __all__ = [
     "PlannedRun",
     "Race",
     "RaceStop",
+    "Sample",
     "StudyRecord",
     "Trial",
 ]
@@ -178,6 +183,17 @@ class PlannedRun(Section):
     memory_bytes: float | None = None
 
 
+class Sample(Section):
+    """A test row that the advised method's model answers in words of its own."""
+
+    item: int
+    file: str
+    row: int
+    text: str = Field(description="what it was given")
+    label: str = Field(description="the answer in the data")
+    prediction: str = Field(description="what it wrote, the likeliest token each time, 128 at most")
+
+
 class CurvePoint(Section):
     """A method trained on a share of the training rows, judged on the same test rows."""
 
@@ -222,6 +238,52 @@ class Race(Section):
     risk: float = Field(description="upper bound on the chance that a member of the best group was stopped")
 
 
+class ClassEffect(Section):
+    """What new training rows did to one class (of entities: one type)."""
+
+    label: str
+    plain_score: Interval = Field(description="F1 without them")
+    augmented_score: Interval = Field(description="F1 with them")
+    difference: Interval = Field(description="F1 with them minus F1 without")
+    p_holm: float = Field(description="corrected for all classes of all methods")
+    different: bool
+
+
+class AugmentEffect(Section):
+    """What new training rows did to one method, or to all together."""
+
+    plain: str = Field(description='the row of the table without them; "" for all methods together')
+    augmented: str = Field(description="the one with them")
+    difference: Interval = Field(description="score with them minus score without")
+    p: float
+    p_holm: float = Field(description="corrected for the number of methods; of all together: as it is")
+    different: bool = Field(description="p_holm < 0.05")
+    classes: tuple[ClassEffect, ...] = ()
+
+
+class Copy(Section):
+    """A new training row: what it was, and the changed text."""
+
+    original: str
+    changed: str
+    label: str
+
+
+class Augmentation(Section):
+    """The new training rows of a study and what came of them."""
+
+    recipe: tuple[str, ...] = Field(description="the ways in which they were made")
+    rows: int = Field(description="training rows of the first split")
+    copies: int = Field(description="new rows beside them")
+    asked: int = Field(description="new rows that were asked for, over all folds")
+    lost: dict[str, int] = Field(
+        description="could_not, repeats, held_out (equal to a validation or test row), changed (label lost)"
+    )
+    examples: tuple[Copy, ...]
+    overall: AugmentEffect | None = Field(None, description="all methods together; None with one")
+    effects: tuple[AugmentEffect, ...] = Field(description="one a method")
+
+
 class StudyRecord(Section):
     """All that a study found."""
 
@@ -243,10 +305,12 @@ class StudyRecord(Section):
     pareto_time: tuple[str, ...] = Field(description="methods that none is both better and faster than")
     pareto_memory: tuple[str, ...]
     disagreements: tuple[Disagreement, ...]
+    samples: tuple[Sample, ...] = ()
     curve: tuple[CurvePoint, ...] = ()
     more_rows: tuple[MoreRows, ...] = ()
     crossings: tuple[Crossing, ...] = ()
     race: Race | None = None
+    augmentation: Augmentation | None = Field(None, description="None: the study had none")
     plan: tuple[PlannedRun, ...] = ()
     findings: tuple[dict[str, Any], ...] = Field(description="of the data doctor")
     notes: tuple[str, ...]

@@ -214,9 +214,12 @@ class StudyView:
             self._out.print(Text(f"· {note}", style="dim"))
         how = f"{len(prepared.splits)} folds, e.g. " if len(prepared.splits) > 1 else ""
         self._out.print(
-            f"{len(prepared.table):,} rows: {how}{len(first.train):,} train, {len(first.valid):,} valid, "
+            f"{prepared.own:,} rows: {how}{len(first.train):,} train, {len(first.valid):,} valid, "
             f"{len(first.test):,} test. {values['workers']} at a time, {values['threads']} threads each."
         )
+
+    def _on_augmenting(self, name: str, values: Mapping[str, Any]) -> None:
+        self._out.print(Text(f"Making new training rows ({', '.join(values['recipe'])}) …", style="dim"))
 
     def _on_probing(self, name: str, values: Mapping[str, Any]) -> None:
         if values["runs"]:
@@ -316,7 +319,9 @@ def predictions_table(texts: Sequence[str], answers: Any) -> Table:
     for text, (_, row) in zip(texts, answers.iterrows(), strict=True):
         answer = row["prediction"]
         told = f"{answer:.4g}" if isinstance(answer, float) else str(answer)
-        table.add_row(escape(text), escape(told), *[f"{row[name]:.3f}" for name in further])
+        more = [row[name] for name in further]
+        shown = [f"{value:.3f}" if isinstance(value, float) else escape(str(value)) for value in more]
+        table.add_row(escape(text), escape(told), *shown)
     return table
 
 

@@ -76,9 +76,12 @@ def mutated(seed: int, number: int) -> list[str]:
     return texts
 
 
-@pytest.mark.parametrize("threshold", [0.6, 0.8, 0.95])
+@pytest.mark.parametrize("by", ["prefixes", "signatures"])
+@pytest.mark.parametrize("threshold", [0.6, 0.8, 0.95, 1.0])
 @pytest.mark.parametrize("seed", range(3))
-def test_near_groups_are_exactly_those_of_all_pairs(seed, threshold):
+def test_near_groups_are_exactly_those_of_all_pairs(seed, threshold, by, monkeypatch):
+    if by == "signatures":  # as for very many texts
+        monkeypatch.setattr(similar, "_GRAMS", 0)
     texts = mutated(seed, 250)
     found = near_groups(texts, threshold, largest=1.0)
     assert partition(found) == partition(brute_force(texts, threshold))
@@ -138,11 +141,11 @@ def test_a_chain_is_one_group_until_it_holds_too_many_rows():
     assert len(set(near_groups(["same"] * 100).tolist())) == 1, "duplicates stay together whatever they weigh"
 
 
-def test_sampled_ngrams_make_no_false_pair_and_lose_few(monkeypatch):
+def test_signatures_make_no_false_pair_and_lose_few(monkeypatch):
     rng = random.Random(0)
     texts = ["".join(rng.choices("abcdefghijklmnopqrstuvwxyz ", k=300)) for _ in range(150)]
     texts += [text[:200] + "new" + text[203:] for text in texts[:100]]
-    monkeypatch.setattr(similar, "_GRAMS", 15_000)  # 75,000 characters: one n-gram in five is looked at
+    monkeypatch.setattr(similar, "_GRAMS", 15_000)  # of 75,000 characters
     found, true = near_groups(texts), partition(brute_force(texts, 0.8))
     assert all(any(group <= whole for whole in true) for group in partition(found))
     assert sum(found[i] == found[150 + i] for i in range(100)) >= 98

@@ -4,8 +4,12 @@ import numpy as np
 
 from tunelab.records import (
     Advice,
+    Augmentation,
+    AugmentEffect,
     BaselineGap,
     CalibrationBin,
+    ClassEffect,
+    Copy,
     Cost,
     Crossing,
     CurvePoint,
@@ -113,6 +117,7 @@ def example_record() -> StudyRecord:
             saved_share=0.123,
             risk=0.0007,
         ),
+        augmentation=_augmentation(),
         plan=_plan(rng, results),
         findings=(
             _finding("warning", "12 rows appear more than once.", 12, fixable=True),
@@ -121,6 +126,45 @@ def example_record() -> StudyRecord:
         ),
         notes=(f"the column {NASTY!r} is ignored",),
         failures={"lora-s2-f0-0011223344": f"NotFiniteError: {NASTY} loss became nan at step 31"},
+    )
+
+
+def _augmentation() -> Augmentation:
+    classes = tuple(
+        ClassEffect(
+            label=label,
+            plain_score=_around(0.91, 0.02),
+            augmented_score=_around(0.91 + gain, 0.02),
+            difference=_around(gain, 0.012),
+            p_holm=0.0004 if gain > 0.02 else 0.7,
+            different=gain > 0.02,
+        )
+        for label, gain in zip(_LABELS, (0.031, -0.002, 0.0), strict=True)
+    )
+    effects = tuple(
+        AugmentEffect(
+            plain=name,
+            augmented=f"{name}+augment",
+            difference=_around(gain, 0.011),
+            p=p,
+            p_holm=min(1.0, 2 * p),
+            different=2 * p < 0.05,
+            classes=classes,
+        )
+        for name, gain, p in (("full", 0.002, 0.61), ("lora", 0.014, 0.011))
+    )
+    overall = AugmentEffect(
+        plain="", augmented="", difference=_around(0.008, 0.007), p=0.03, p_holm=0.03, different=True
+    )
+    return Augmentation(
+        recipe=("swap", "delete", "keyboard"),
+        rows=6556,
+        copies=6501,
+        asked=6556,
+        lost={"could_not": 31, "repeats": 20, "held_out": 4, "changed": 0},
+        examples=(Copy(original=f"a {NASTY} film", changed=f"{NASTY} a film", label=_LABELS[2]),),
+        overall=overall,
+        effects=effects,
     )
 
 

@@ -180,7 +180,7 @@ def test_a_study_of_tags(model: Path, tmp_path: Path) -> None:
     pd.DataFrame({"text": [text, "nothing here"]}).to_csv(asked, index=False)
     found = CliRunner().invoke(app, ["predict", str(study.bundle), "--file", str(asked), "--out", str(out)])
     assert found.exit_code == 0, found.output
-    assert [json.loads(cell) for cell in pd.read_csv(out)["prediction"]][0] == [
+    assert json.loads(pd.read_csv(out)["prediction"][0]) == [
         [e["start"], e["end"], e["type"]] for e in tunelab.load(study.bundle).predict([text])[0]
     ]
 

@@ -288,3 +288,18 @@ def test_a_model_that_reads_more_than_the_last_layer_is_found_out(tmp_path: Path
     with cached_trunk(tuned, [toy_examples()], FLOAT32, tmp_path, "b") as trunk:
         assert "stored states differ" in trunk.note
     assert_as_before(tuned)
+
+
+def test_token_labels_are_those_of_an_ordinary_forward(tmp_path: Path) -> None:
+    """What is stored holds nothing for padding, which no label belongs to: only real tokens are compared."""
+    torch.manual_seed(0)
+    tuned = methods.find("head").make({}).attach(make_model("bert", task="TokenClassification"))
+    rows = toy_examples()
+    plain = predict_logits(tuned.model, rows, FLOAT32)
+    assert plain.shape == (rows.lengths.sum(), 3)
+    with cached_trunk(tuned, [rows], FLOAT32, tmp_path, "key") as trunk:
+        assert trunk.note == ""
+        with computed(tuned) as busy:
+            found = predict_logits(tuned.model, trunk.examples[0], FLOAT32)
+        assert not busy
+    np.testing.assert_allclose(found, plain, atol=1e-5)

@@ -9,8 +9,7 @@ the batches that it would have seen.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -133,8 +132,8 @@ class Examples:
         return self.rows
 
     def begin(self, epoch: int) -> dict[str, float]:
-        """Called when an epoch begins or is gone on with: rows may change from one to the next (these do not).
-        Gives what is to be told of it."""
+        """Called when an epoch begins or is gone on with: rows may change from one to the next (these do
+        not). Gives what is to be told of it."""
         return {}
 
     def key(self) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from tunelab.data.findings import Finding, Patient, Severity, excerpt, found, percent, rows_of
-from tunelab.data.similar import normalise
+from tunelab.data.plain import normalise, normalised
 
 __all__ = ["SCRIPTS", "check_content", "script_counts"]
 
@@ -84,6 +84,13 @@ _LEFTOVERS: tuple[tuple[str, re.Pattern[str], Severity, str, str], ...] = (
     ),
 )
 
+#: What a text must have for the pattern to find anything: several times faster than the pattern itself.
+_SIGNS: dict[str, Callable[[str], object]] = {
+    "mojibake": re.compile("[ÃÂâãäåæçèé锟烫屯\ufffd]").search,
+    "markup": re.compile("[<&]").search,
+    "url": lambda text: "http" in (lower := text.lower()) or "www." in lower,
+}
+
 
 def check_content(patient: Patient) -> list[Finding]:
     """Findings on the texts of the usable rows."""
@@ -93,7 +100,7 @@ def check_content(patient: Patient) -> list[Finding]:
 def _leftovers(p: Patient) -> list[Finding]:
     findings = []
     for code, pattern, severity, what, advice in _LEFTOVERS:
-        rows = _matching(p, pattern)
+        rows = _matching(p, code, pattern)
         if len(rows):
             findings.append(
                 found(
@@ -110,10 +117,11 @@ def _leftovers(p: Patient) -> list[Finding]:
     return findings
 
 
-def _matching(p: Patient, pattern: re.Pattern[str]) -> np.ndarray:
-    return np.array(
-        [row for row, text in zip(*_usable(p), strict=True) if pattern.search(text)], dtype=np.int64
-    )
+def _matching(p: Patient, code: str, pattern: re.Pattern[str]) -> np.ndarray:
+    """Rows that the pattern finds something in; a sign without which it cannot is looked for first."""
+    may = _SIGNS.get(code, pattern.search)
+    rows = [row for row, text in zip(*_usable(p), strict=True) if may(text) and pattern.search(text)]
+    return np.array(rows, dtype=np.int64)
 
 
 def _usable(p: Patient) -> tuple[list[int], list[str]]:
@@ -222,7 +230,7 @@ def _script_tells_label(
 def _label_in_text(p: Patient) -> list[Finding]:
     rows, texts = _usable(p)
     words = [f" {normalise(name.replace('_', ' ').replace('-', ' '))} " for name in p.classes]
-    texts = [f" {normalise(text)} " for text in texts]
+    texts = [f" {text} " for text in normalised(texts)]
     codes, positions = p.codes[rows], np.array(rows)
     findings = []
     for code, word in enumerate(words):

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from tunelab.data.findings import Finding, Patient, found, percent, rows_of
+from tunelab.data.ngrams import distinct
 
 __all__ = ["check_conflicts", "check_missing", "check_repeats", "leaks", "repeats"]
 
@@ -74,9 +75,12 @@ def _have(rows: np.ndarray) -> str:
 def repeats(p: Patient) -> np.ndarray:
     """Positions of usable rows that repeat an earlier one: same characters, same label, same split."""
     rows = np.flatnonzero(p.usable)
-    parts = np.unique(p.splits[rows], return_inverse=True)[1]
-    keys = np.stack([p.exact[rows], p.codes[rows], parts], axis=1)
-    _, firsts = np.unique(keys, axis=0, return_index=True)
+    number: dict[str, int] = {}
+    parts = np.array(
+        [number.setdefault(part, len(number)) for part in p.splits[rows].tolist()], dtype=np.int64
+    )
+    keys = (p.exact[rows] * len(p.classes) + p.codes[rows]) * len(number) + parts
+    _, firsts = np.unique(keys, return_index=True)
     return np.delete(rows, firsts)
 
 
@@ -86,6 +90,8 @@ def leaks(p: Patient, groups: np.ndarray) -> Iterator[tuple[str, str, np.ndarray
     parts["train"] |= p.usable & (p.splits == "")
     for part, other in (("test", "train"), ("test", "valid"), ("valid", "train")):
         here, there = parts[part], parts[other]
+        if not (here.any() and there.any()):
+            continue
         both = np.intersect1d(groups[here], groups[there])
         if len(both):
             shared = np.isin(groups, both)
@@ -119,8 +125,8 @@ def _duplicates(p: Patient) -> list[Finding]:
 def check_conflicts(p: Patient) -> list[Finding]:
     """One text, several labels: not mended, for only a person knows which label is right."""
     rows = np.flatnonzero(p.usable)
-    pairs = np.unique(np.stack([p.same[rows], p.codes[rows]], axis=1), axis=0)
-    groups, labels = np.unique(pairs[:, 0], return_counts=True)
+    pairs = distinct(p.same[rows] * len(p.classes) + p.codes[rows])
+    groups, labels = np.unique(pairs // len(p.classes), return_counts=True)
     torn = groups[labels > 1]
     if not len(torn):
         return []
@@ -145,9 +151,10 @@ def check_conflicts(p: Patient) -> list[Finding]:
 def _lost(p: Patient, torn: np.ndarray) -> int:
     """Rows that remain wrong when each text gets its most frequent label."""
     rows = np.flatnonzero(p.usable & np.isin(p.same, torn))
-    pairs, counts = np.unique(np.stack([p.same[rows], p.codes[rows]], axis=1), axis=0, return_counts=True)
-    best = np.zeros(int(pairs[:, 0].max()) + 1, dtype=np.int64)
-    np.maximum.at(best, pairs[:, 0], counts)
+    pairs, counts = np.unique(p.same[rows] * len(p.classes) + p.codes[rows], return_counts=True)
+    groups = pairs // len(p.classes)
+    best = np.zeros(int(groups.max()) + 1, dtype=np.int64)
+    np.maximum.at(best, groups, counts)
     return len(rows) - int(best.sum())
 
 

@@ -118,8 +118,8 @@ def _crossed(p: Patient, entities: dict[int, list[Entity]]) -> list[Finding]:
         return []
     title = f"{rows_of(len(rows))} {'has' if len(rows) == 1 else 'have'} entities that overlap."
     advice = (
-        "Each unit gets one label: of two that overlap the one that begins first is learnt (the longer, where "
-        "both do), and the other counts as missed. Keep one of them where you can."
+        "Each unit gets one label: of two that overlap the one that begins first is learnt (the longer, "
+        "where both do), and the other counts as missed. Keep one of them where you can."
     )
     return [found(p.table, "overlapping-entities", "warning", title, rows, advice)]
 
@@ -136,8 +136,8 @@ def _bordered(p: Patient, entities: dict[int, list[Entity]]) -> list[Finding]:
         f"{rows_of(len(rows))} {'has' if len(rows) == 1 else 'have'} entities that begin or end at a blank."
     )
     advice = (
-        "A prediction never includes it, so these count as missed; take the blanks off (often all ends are one "
-        "too far: data.ends=)."
+        "A prediction never includes it, so these count as missed; take the blanks off (often all ends are "
+        "one too far: data.ends=)."
     )
     return [found(p.table, "entity-at-blank", "warning", title, rows, advice)]
 
@@ -154,7 +154,7 @@ def _without(p: Patient, entities: dict[int, list[Entity]]) -> list[Finding]:
 
 
 def check_fit(table: Table, encoded: Encoded) -> list[Finding]:
-    """Entities that the units, or a model's tokens, cannot express: they count as missed whatever is learnt."""
+    """Entities that the units, or a model's tokens, cannot express: they are missed whatever is learnt."""
     units = encoded.units
     assert units is not None
     labels = table.frame["label"].tolist()
@@ -205,8 +205,8 @@ def _shared(table: Table, encoded: Encoded) -> list[Finding]:
     if not begins:
         return []
     title = (
-        f"{len(begins):,} entities begin within a token of this model (its tokens are longer than the labelled "
-        "units)."
+        f"{len(begins):,} entities begin within a token of this model (its tokens are longer than the "
+        "labelled units)."
     )
     advice = "They cannot be found with this model; one with smaller tokens (by characters) can."
     return [_of(table, "entity-within-token", title, begins, advice, True)]

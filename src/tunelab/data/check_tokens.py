@@ -1,9 +1,21 @@
 """The data doctor on tokens: what the tokenizer makes of the texts, and what truncation takes away."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from tunelab.data.check_content import SCRIPTS, script_counts
-from tunelab.data.findings import Finding, Patient, Severity, TokenFacts, excerpt, found, percent, rows_of
+from tunelab.data.findings import (
+    Finding,
+    Patient,
+    Severity,
+    TokenFacts,
+    excerpt,
+    found,
+    of_drawn,
+    percent,
+    rows_of,
+)
 
 __all__ = ["check_tokens"]
 
@@ -20,7 +32,12 @@ _MODELS = {
 
 
 def check_tokens(patient: Patient, tokens: TokenFacts, max_length: int | None) -> list[Finding]:
-    """Findings on the tokens of the usable rows."""
+    """Findings on the tokens of the usable rows, or of those that were drawn from them."""
+    if tokens.rows is not None:
+        found_ = check_tokens(patient.part(tokens.rows), replace(tokens, rows=None), max_length)
+        return [of_drawn(finding, tokens.rows) for finding in found_]
+    if not patient.usable.any():
+        return []
     findings = [*_lost(patient, tokens), *_emptied(patient, tokens), _lengths(patient, tokens)]
     return findings + (_truncated(patient, tokens, max_length) if max_length else [])
 

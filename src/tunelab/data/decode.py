@@ -14,6 +14,7 @@ import codecs
 import difflib
 import gzip
 import io
+import re
 import string
 import struct
 import zipfile
@@ -54,6 +55,7 @@ _MAGIC = (
     (b"\x80\x04\x95", "a Python pickle; save the data as CSV or Parquet"),
     (b"\x80\x05\x95", "a Python pickle; save the data as CSV or Parquet"),
 )
+_FILLED = re.compile(rb"[^\0 \t\r\n]")
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\r\f\x1b"))
 _HIGH = bytes(range(128, 256))
 #: Characters that make up about a third of any Chinese text, simplified or traditional.
@@ -84,7 +86,7 @@ def file_bytes(path: Path) -> bytes:
             data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error) as error:
             raise DataError(f"{path.name} is damaged gzip ({error}); fetch or pack it again") from None
-    if not data.strip(b"\0 \t\r\n") or data in {mark for mark, _, _ in _MARKS}:
+    if not _FILLED.search(data) or data in {mark for mark, _, _ in _MARKS}:
         raise DataError(f"{path.name} is empty ({len(data)} bytes): there is nothing to learn from")
     return data
 

@@ -6,20 +6,20 @@ and the data doctor knows the full lengths. Padding is dynamic and happens per b
 
 import hashlib
 import logging
-import os
 import unicodedata
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load, save
 
-from tunelab.data.check import TokenFacts
-from tunelab.files import cache_folder, write_atomically
+from tunelab.data.findings import TokenFacts
+from tunelab.data.plain import blocks, code_points
+from tunelab.data.token_file import Writer, by_reference, opened, stored
+from tunelab.files import cache_folder
 
 __all__ = ["Tokens", "encode", "facts"]
 
@@ -27,6 +27,8 @@ log = logging.getLogger("tunelab")
 
 _FORMAT = "4"  # part of the cache key: raise it when what is stored changes
 _BATCH = 2000  # texts a tokenizer call: bounds memory, and lets Ctrl-C through
+_BLOCK = 1_000_000  # characters looked at together
+_POINTS = 0x110000  # Unicode's code points
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Tokens:
     Of pairs of texts also, seconds: [N] place of the second text's first token in its row, head and middle:
     special tokens before the first text and between the two, types: `token_type_ids` as flat as ids (None
     where the model takes none).
+
+    ids and types of very many tokens are mapped from the cache's file; pickled, they are its name.
     """
 
     ids: np.ndarray
@@ -59,13 +63,14 @@ class Tokens:
 
     def row(self, i: int, max_length: int) -> np.ndarray:
         """The ids of text i, cut to `max_length` with the closing specials kept."""
-        return self._kept(self.ids, i, max_length)
+        return self.cut(self.ids, i, max_length)
 
     def row_types(self, i: int, max_length: int) -> np.ndarray | None:
         """The `token_type_ids` that belong to `row`; None where the model takes none."""
-        return None if self.types is None else self._kept(self.types, i, max_length)
+        return None if self.types is None else self.cut(self.types, i, max_length)
 
-    def _kept(self, flat: np.ndarray, i: int, max_length: int) -> np.ndarray:
+    def cut(self, flat: np.ndarray, i: int, max_length: int) -> np.ndarray:
+        """What belongs to `row` of anything that has one entry a token, as `ids` has."""
         own: np.ndarray = flat[self.starts[i] : self.starts[i + 1]]
         if len(own) <= max_length:
             return own
@@ -81,6 +86,25 @@ class Tokens:
         )
         return np.concatenate(parts)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: by_reference(value) for name, value in vars(self).items()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            object.__setattr__(self, name, opened(value))
+
+    def joined(self, other: "Tokens") -> "Tokens":
+        """These rows, then those of another encoding by the same tokenizer."""
+        around = (self.tail, self.head, self.middle, self.seconds is None, self.types is None)
+        assert around == (other.tail, other.head, other.middle, other.seconds is None, other.types is None)
+        return replace(
+            self,
+            ids=np.concatenate([self.ids, other.ids]),
+            starts=np.concatenate([self.starts, len(self.ids) + other.starts[1:]]),
+            seconds=_after(self.seconds, other.seconds),
+            types=_after(self.types, other.types),
+        )
+
     def digest(self) -> str:
         """SHA-256 of all ids and where each text begins."""
         digest = hashlib.sha256(np.ascontiguousarray(self.starts).data)
@@ -89,6 +113,10 @@ class Tokens:
             if part is not None:
                 digest.update(np.ascontiguousarray(part).data)
         return digest.hexdigest()
+
+
+def _after(first: np.ndarray | None, second: np.ndarray | None) -> np.ndarray | None:
+    return None if first is None or second is None else np.concatenate([first, second])
 
 
 def _both(first: int, second: int, most: int) -> tuple[int, int]:
@@ -110,51 +138,62 @@ def encode(
 ) -> Tokens:
     """Token ids of all texts with special tokens, untruncated; from the cache where they are known.
 
+    They go to the cache's disk as they come: of more than `HELD` tokens only what is asked for is in memory.
+
     tokenizer: a `transformers` tokenizer; pairs: the second text of each row.
     """
     path = cache_folder() / "tokens" / f"{_key([*texts, *(pairs or ())], tokenizer, pairs)}.safetensors"
     if cache and (known := _load(path)) is not None:
         return known
-    batches = [slice(first, first + _BATCH) for first in range(0, len(texts), _BATCH)]
-    if pairs is None:
-        found = [_call(tokenizer, list(texts[part])) for part in batches]
-    else:
-        found = [_call_pairs(tokenizer, list(texts[part]), list(pairs[part])) for part in batches]
-    tokens = _flat([row for batch in found for row in batch], tokenizer, pairs is not None)
-    if cache:
-        _store(path, tokens)
-    return tokens
+    with Writer(path if cache else None) as writer:
+        writer.add(ids=np.zeros(0, dtype=np.int32))
+        lengths, seconds = [np.zeros(1, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
+        for first in range(0, len(texts), _BATCH):
+            part = slice(first, first + _BATCH)
+            own = list(texts[part])
+            batch = _call(tokenizer, own) if pairs is None else _call_pairs(tokenizer, own, list(pairs[part]))
+            writer.add(**batch.flat)
+            lengths.append(batch.lengths)
+            seconds.append(batch.seconds)
+        head, middle, tail = (0, 0, _tail(tokenizer)) if pairs is None else _around(tokenizer)
+        further = {
+            "starts": np.cumsum(np.concatenate(lengths)),
+            "around": np.array([tail, head, middle], dtype=np.int64),
+        }
+        if pairs is not None:
+            further["seconds"] = np.concatenate(seconds)
+        return _tokens(writer.finish(further))
 
 
 @dataclass(frozen=True)
-class _Row:
-    """One row of a tokenizer: ids, of a pair also its types and where the second text begins."""
+class _Batch:
+    """Some rows of a tokenizer: what there is of every token, each row's length, and (of pairs) the place of
+    its second text."""
 
-    ids: np.ndarray
-    types: np.ndarray | None = None
-    second: int = 0
+    flat: dict[str, np.ndarray]
+    lengths: np.ndarray
+    seconds: np.ndarray
+
+    @classmethod
+    def of(cls, found: Any, seconds: Sequence[int] = ()) -> "_Batch":
+        kinds = {"ids": ("input_ids", np.int32), "types": ("token_type_ids", np.int8)}
+        flat = {
+            name: np.fromiter(chain.from_iterable(found[key]), dtype=kind)
+            for name, (key, kind) in kinds.items()
+            if key in found
+        }
+        lengths = np.array([len(row) for row in found["input_ids"]], dtype=np.int64)
+        return cls(flat, lengths, np.array(seconds, dtype=np.int64))
 
 
-def _flat(rows: Sequence[_Row], tokenizer: Any, pairs: bool) -> Tokens:
-    starts = np.zeros(len(rows) + 1, dtype=np.int64)
-    starts[1:] = np.cumsum([len(row.ids) for row in rows])
-    ids = np.concatenate([row.ids for row in rows]) if rows else np.zeros(0, dtype=np.int32)
-    if not pairs:
-        return Tokens(ids, starts, _tail(tokenizer))
-    types = [row.types for row in rows if row.types is not None]
-    head, middle, tail = _around(tokenizer)
+def _tokens(arrays: Mapping[str, np.ndarray]) -> Tokens:
+    tail, head, middle = (int(number) for number in arrays["around"])
     return Tokens(
-        ids,
-        starts,
-        tail,
-        np.array([row.second for row in rows], dtype=np.int64),
-        head,
-        middle,
-        np.concatenate(types) if types else None,
+        arrays["ids"], arrays["starts"], tail, arrays.get("seconds"), head, middle, arrays.get("types")
     )
 
 
-def _call(tokenizer: Any, texts: list[str]) -> list[_Row]:
+def _call(tokenizer: Any, texts: list[str]) -> _Batch:
     found = tokenizer(
         texts,
         truncation=False,
@@ -163,31 +202,20 @@ def _call(tokenizer: Any, texts: list[str]) -> list[_Row]:
         return_token_type_ids=False,
         verbose=False,  # no warning about long texts: the doctor tells what truncation loses
     )
-    return [_Row(np.asarray(ids, dtype=np.int32)) for ids in found["input_ids"]]
+    return _Batch.of(found)
 
 
-def _call_pairs(tokenizer: Any, texts: list[str], pairs: list[str]) -> list[_Row]:
-    with_types = "token_type_ids" in tokenizer.model_input_names
+def _call_pairs(tokenizer: Any, texts: list[str], pairs: list[str]) -> _Batch:
     found = tokenizer(
         texts,
         pairs,
         truncation=False,
         padding=False,
         return_attention_mask=False,
-        return_token_type_ids=with_types,
+        return_token_type_ids="token_type_ids" in tokenizer.model_input_names,
         verbose=False,
     )
-    types = found["token_type_ids"] if with_types else [None] * len(texts)
-    return [
-        _Row(
-            np.asarray(ids, dtype=np.int32),
-            None if type_ is None else np.asarray(type_, dtype=np.int8),
-            second,
-        )
-        for ids, type_, second in zip(
-            found["input_ids"], types, _seconds(found, texts, tokenizer), strict=True
-        )
-    ]
+    return _Batch.of(found, _seconds(found, texts, tokenizer))
 
 
 def _seconds(found: Any, texts: list[str], tokenizer: Any) -> list[int]:
@@ -235,31 +263,12 @@ def _key(texts: Sequence[str], tokenizer: Any, pairs: Sequence[str] | None) -> s
 
 def _load(path: Path) -> Tokens | None:
     try:
-        stored = load(path.read_bytes())
-        tail, head, middle = (int(number) for number in stored["around"])
-        return Tokens(
-            stored["ids"], stored["starts"], tail, stored.get("seconds"), head, middle, stored.get("types")
-        )
+        return _tokens(stored(path))
     except FileNotFoundError:
         return None
-    except (OSError, KeyError, SafetensorError) as error:
+    except (OSError, KeyError, ValueError, SafetensorError) as error:
         log.warning("cached tokens %s are damaged (%s); encoding again", path, error)
         return None
-
-
-def _store(path: Path, tokens: Tokens) -> None:
-    arrays = {
-        "ids": tokens.ids,
-        "starts": tokens.starts,
-        "around": np.array([tokens.tail, tokens.head, tokens.middle]),
-    }
-    further = {"seconds": tokens.seconds, "types": tokens.types}
-    data = save(arrays | {name: array for name, array in further.items() if array is not None})
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, data)
-    except OSError as error:  # a cache that cannot be written costs time, not the run
-        log.warning("tokens are not cached in %s: %s", path.parent, os.strerror(error.errno or 0))
 
 
 def facts(texts: Sequence[str], tokens: Tokens, tokenizer: Any, name: str) -> TokenFacts:
@@ -269,20 +278,46 @@ def facts(texts: Sequence[str], tokens: Tokens, tokenizer: Any, name: str) -> To
     marks, control and format characters are not counted (normalisers may drop them on purpose).
     """
     unknown_id = tokenizer.unk_token_id
-    unknown = _per_row(tokens.ids == unknown_id, tokens.starts) if unknown_id is not None else None
-    counts: Counter[str] = Counter()
-    for text in texts:
-        counts.update(text)
-    visible = {c for c in counts if not c.isspace() and unicodedata.category(c)[0] not in "MC"}
-    bad = _unrepresentable(sorted(visible), tokenizer, unknown_id)
+    counts = np.zeros(_POINTS, dtype=np.int64)
+    for _, block in blocks(texts, _BLOCK):
+        counts += np.bincount(code_points("".join(block)), minlength=_POINTS)
+    there = [chr(code) for code in np.flatnonzero(counts)]
+    visible = [c for c in there if not c.isspace() and unicodedata.category(c)[0] not in "MC"]
+    bad = sorted(_unrepresentable(visible, tokenizer, unknown_id), key=lambda c: (-counts[ord(c)], c))
     return TokenFacts(
         lengths=tokens.lengths,
-        unknown=unknown if unknown is not None else np.zeros(len(tokens), dtype=np.int64),
-        lost_characters={c: counts[c] for c in sorted(bad, key=lambda c: (-counts[c], c))},
-        lost=np.array([sum(c in bad for c in text) if bad else 0 for text in texts], dtype=np.int64),
-        visible=np.array([sum(c in visible for c in text) for text in texts], dtype=np.int64),
+        unknown=_unknown(tokens, unknown_id),
+        lost_characters={c: int(counts[ord(c)]) for c in bad},
+        lost=_of_these(texts, bad),
+        visible=_of_these(texts, visible),
         tokenizer_name=name,
     )
+
+
+def _unknown(tokens: Tokens, unknown_id: int | None) -> np.ndarray:
+    """[N] unknown tokens of each text, some texts at a time."""
+    found = np.zeros(len(tokens), dtype=np.int64)
+    if unknown_id is None:
+        return found
+    for first in range(0, len(tokens), _BATCH):
+        starts = tokens.starts[first : first + _BATCH + 1]
+        found[first : first + _BATCH] = _per_row(
+            tokens.ids[starts[0] : starts[-1]] == unknown_id, starts - starts[0]
+        )
+    return found
+
+
+def _of_these(texts: Sequence[str], characters: Sequence[str]) -> np.ndarray:
+    """[N] how many characters of each text are among these."""
+    found = np.zeros(len(texts), dtype=np.int64)
+    if not characters:
+        return found
+    among = np.zeros(_POINTS, dtype=bool)
+    among[[ord(c) for c in characters]] = True
+    for first, block in blocks(texts, _BLOCK):
+        ends = np.cumsum([0, *map(len, block)])
+        found[first : first + len(block)] = _per_row(among[code_points("".join(block))], ends)
+    return found
 
 
 def _per_row(hits: np.ndarray, starts: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """What the data doctor finds, and what it looks at."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -13,9 +13,12 @@ __all__ = [
     "Patient",
     "Severity",
     "TokenFacts",
+    "drawn",
     "excerpt",
     "found",
     "listing",
+    "of_drawn",
+    "part_of",
     "percent",
     "rows_of",
 ]
@@ -56,11 +59,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class TokenFacts:
-    """What a tokenizer makes of the N rows of a table.
+    """What a tokenizer makes of the N rows of a table, or of N rows drawn from it.
 
     lengths: [N] tokens with specials, before truncation; unknown: [N] unknown tokens;
     lost_characters: character -> how often it occurs, for those the tokenizer cannot represent;
-    lost: [N] such characters in each row; visible: [N] characters that are no space.
+    lost: [N] such characters in each row; visible: [N] characters that are no space; rows: [N] positions in
+    the table, where they were drawn from it (None: all of it).
     """
 
     lengths: np.ndarray
@@ -69,6 +73,7 @@ class TokenFacts:
     lost: np.ndarray
     visible: np.ndarray
     tokenizer_name: str
+    rows: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -91,10 +96,11 @@ class Patient:
     codes: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
-        names, codes = np.unique(self.labels[self.usable], return_inverse=True)
+        labels = self.labels[self.usable].tolist()
+        number = {name: code for code, name in enumerate(sorted(set(labels)))}
         every = np.full(len(self.labels), -1, dtype=np.int64)  # -1: not usable
-        every[self.usable] = codes
-        object.__setattr__(self, "classes", tuple(str(name) for name in names))
+        every[self.usable] = [number[label] for label in labels]
+        object.__setattr__(self, "classes", tuple(str(name) for name in number))
         object.__setattr__(self, "codes", every)
 
     @property
@@ -105,6 +111,43 @@ class Patient:
     def of_class(self, code: int) -> np.ndarray:
         """Positions of a class's usable rows."""
         return np.flatnonzero(self.codes == code)
+
+    def part(self, rows: np.ndarray) -> "Patient":
+        """These rows alone."""
+        near = None if self.near is None else self.near[rows]
+        return Patient(
+            part_of(self.table, rows),
+            [self.texts[row] for row in rows],
+            self.labels[rows],
+            self.splits[rows],
+            self.usable[rows],
+            self.exact[rows],
+            self.same[rows],
+            near,
+        )
+
+
+def part_of(table: Table, rows: np.ndarray) -> Table:
+    """These rows of a table alone; they keep their file and row number."""
+    return replace(table, frame=table.frame.iloc[rows].reset_index(drop=True))
+
+
+def drawn(rows: int, most: int = 50_000) -> np.ndarray | None:
+    """Positions of the rows to be looked at, where they are too many for a tokenizer; None: all of them.
+
+    Shares of 50,000 rows are known to half a per cent (two standard errors of a half).
+    """
+    if rows <= most:
+        return None
+    return np.sort(np.random.default_rng(0).choice(rows, most, replace=False))
+
+
+def of_drawn(finding: Finding, rows: np.ndarray | None) -> Finding:
+    """A finding about drawn rows as one about the table; it says so."""
+    if rows is None:
+        return finding
+    title = f"{finding.title} (In {len(rows):,} rows drawn by chance.)"
+    return replace(finding, title=title, rows=tuple(int(rows[row]) for row in finding.rows))
 
 
 def found(
@@ -124,10 +167,8 @@ def found(
     positions = tuple(int(row) for row in rows[:_ROWS])
     if examples is None:
         frame = table.frame
-        pair = frame.get("text_pair")
-        view = show or (
-            lambda row: str(frame["text"].iloc[row]) + ("" if pair is None else f" ⏎ {pair.iloc[row]}")
-        )
+        pair, words = frame.get("text_pair"), frame["said" if "said" in frame else "text"]
+        view = show or (lambda row: str(words.iloc[row]) + ("" if pair is None else f" ⏎ {pair.iloc[row]}"))
         examples = [f"{table.where(row)}: {excerpt(view(row))}" for row in positions[:_EXAMPLES]]
     number = len(rows) if count is None else count
     return Finding(

@@ -4,6 +4,8 @@ The ending says the format; where it says nothing, the content does. A file that
 ending says is refused by name, never read as something else in silence.
 """
 
+import contextlib
+import gc
 import io
 import json
 import re
@@ -72,6 +74,23 @@ def load_grid(path: Path, known: frozenset[str], like: Grid | None = None) -> Gr
     Raises:
         DataError: the file cannot be read as what it is.
     """
+    with _without_collector():
+        return _grid(path, known, like)
+
+
+@contextlib.contextmanager
+def _without_collector() -> Iterator[None]:
+    """No search for reference cycles meanwhile: there are none, and it takes as long as reading itself."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
+
+
+def _grid(path: Path, known: frozenset[str], like: Grid | None) -> Grid:
     suffix = ending(path)
     data = file_bytes(path)
     found = container(data)
@@ -94,6 +113,7 @@ def load_grid(path: Path, known: frozenset[str], like: Grid | None = None) -> Gr
             f"{shorten(repr(data[:24]), 60)}; is it damaged, or text with another ending?"
         )
     text, notes = decode(data, path.name)
+    del data
     grid = _text(text, path, suffix, known, like)
     marks = text.count("\ufeff")
     if marks:

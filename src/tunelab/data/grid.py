@@ -138,14 +138,15 @@ def settle(
         told.append(f"{name}: no header (the first row looks like data): columns are numbered from 1")
     width = _width(first, rows, headed, pad)
     told += _even(name, rows, lines, width, headed, explain, pad)
-    columns = [list(column) for column in zip(*rows, strict=True)]
+    columns = [[row[i] for row in rows] for i in range(width)]
     header = tuple(first[:width] + [""] * (width - len(first))) if headed else None
     return Grid(name, kind, header, columns, lines, tuple(told))
 
 
 def _without_blank(rows: list[list[Any]], lines: list[int]) -> tuple[list[list[Any]], list[int], list[int]]:
     """Rows with at least one filled cell, their lines, and the lines of the others."""
-    blank = [i for i, row in enumerate(rows) if not any(value not in (None, "") for value in row)]
+    empty = [i for i, row in enumerate(rows) if not (row and row[0])]  # a filled first cell says enough
+    blank = [i for i in empty if not any(value not in (None, "") for value in rows[i])]
     if not blank:
         return rows, lines, []
     drop = set(blank)

@@ -1,8 +1,8 @@
 """Where the parts of an item (a document's words, a question's context) are among a model's tokens.
 
 Most tasks give an item one row of tokens and answer it as a whole. Others label parts of it, and cut long
-items into windows, rows of their own that overlap: nothing is left out, and each part is answered by the window
-that shows most of what stands around it.
+items into windows, rows of their own that overlap: nothing is left out, and each part is answered by the
+window that shows most of what stands around it.
 
     whole       [CLS] a b c d e f g [SEP]
     windows     [CLS] a b c d [SEP]     [CLS] d e f g [SEP]         a to c from the first, d to g ...
@@ -45,25 +45,52 @@ class Units:
         """The parts of an item."""
         return slice(int(self.starts[item]), int(self.starts[item + 1]))
 
+    def joined(self, other: "Units", before: int) -> "Units":
+        """The parts of these items, then those of others, whose tokens lie after `before` tokens of these."""
+        return Units(
+            np.concatenate([self.starts, self.starts[-1] + other.starts[1:]]),
+            np.concatenate([self.spans, other.spans]),
+            np.concatenate([self.tokens, np.where(other.tokens < 0, -1, other.tokens + before)]),
+            np.concatenate([self.owners, np.where(other.owners < 0, -1, other.owners + len(self.spans))]),
+        )
+
 
 @dataclass(frozen=True)
 class Encoded:
     """Items as a model reads them.
 
     tokens: the rows; whole: the items untruncated, for the data doctor; firsts: [N + 1] item i has the rows
-    `firsts[i]` to `firsts[i + 1]` (None: row i is item i); units: the parts that are labelled, if any.
+    `firsts[i]` to `firsts[i + 1]` (None: row i is item i); units: the parts that are labelled, if any;
+    together: an item's rows are always shown together (the two sides of a pair), so that it counts as one;
+    mask: of a tokenizer whose tokens are to be hidden, the token that hides one (-1: none) and how many
+    tokens there are.
     """
 
     tokens: Tokens
     whole: Tokens
     firsts: np.ndarray | None = None
     units: Units | None = None
+    together: bool = False
+    mask: tuple[int, int] | None = None
 
     def rows(self, items: np.ndarray) -> np.ndarray:
         """The rows of these items, in their order."""
         if self.firsts is None:
             return items
         return _ranges(self.firsts[items], self.firsts[items + 1])
+
+    def joined(self, other: "Encoded") -> "Encoded":
+        """These items, then others that the same tokenizer and task have encoded."""
+        assert (self.firsts is None, self.units is None) == (other.firsts is None, other.units is None)
+        tokens = self.tokens.joined(other.tokens)
+        plain = self.whole is self.tokens and other.whole is other.tokens
+        firsts, units = self.firsts, self.units
+        if firsts is not None and other.firsts is not None:
+            firsts = np.concatenate([firsts, firsts[-1] + other.firsts[1:]])
+        if units is not None and other.units is not None:
+            units = units.joined(other.units, len(self.tokens.ids))
+        whole = tokens if plain else self.whole.joined(other.whole)
+        return replace(self, tokens=tokens, whole=whole, firsts=firsts, units=units)
 
     def units_of(self, items: np.ndarray) -> Units | None:
         """The parts of these items, their tokens counted within the rows of these items alone (which is how

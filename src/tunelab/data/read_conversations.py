@@ -40,6 +40,7 @@ from tunelab.data.messages import (
     turns,
 )
 from tunelab.data.table import Table
+from tunelab.data.votes import pair_labels
 from tunelab.errors import DataError
 
 __all__ = ["read_conversations", "read_preferences"]
@@ -78,14 +79,16 @@ def read_conversations(files: Sequence[str | Path], chosen: Mapping[str, str]) -
 def read_preferences(files: Sequence[str | Path], chosen: Mapping[str, str]) -> Table:
     """Prompts, each with a better and a worse answer.
 
-    chosen: "text" (the prompt), "input", "chosen", "rejected", "system", "history" and "group" -> columns.
+    chosen: "text" (the prompt), "input", "chosen", "rejected", "system", "history", "group", "margin" and
+    "votes" (one or several, with commas) -> columns.
     The frame has, besides split, file and row: text, JSON list of messages (the prompt); chosen and rejected,
-    the two answers; label, "".
+    the two answers; label, what annotators said of them (see votes.py), "" where that is nothing.
 
     Raises:
         DataError: a file cannot be read, or it is not clear what is meant; nothing is guessed.
     """
-    check_roles(chosen, ("text", "input", "chosen", "rejected", "system", "history", "group"))
+    own = ("chosen", "rejected", "votes", "margin")
+    check_roles(chosen, ("text", "input", "system", "history", "group", *own))
     return gather(files, partial(_read_pairs, chosen))
 
 
@@ -269,12 +272,13 @@ def _read_pairs(chosen: Mapping[str, str], path: Path, like: Grid | None) -> Par
     same = [line for line, row in zip(grid.lines, rows, strict=True) if row[1] == row[2]]
     odd = [line for line, row in zip(grid.lines, rows, strict=True) if row[0][-1]["role"] != "user"]
     names = {"chosen": grid.names[better], "rejected": grid.names[worse]}
+    labels, told = pair_labels(grid, chosen)
     return Part(
         name=grid.name,
         kind=grid.kind,
         cells={
             "text": [as_json(prompt) for prompt, _, _ in rows],
-            "label": [""] * len(rows),
+            "label": labels,
             "chosen": [answer for _, answer, _ in rows],
             "rejected": [answer for _, _, answer in rows],
             **_group(grid, chosen),
@@ -284,6 +288,7 @@ def _read_pairs(chosen: Mapping[str, str], path: Path, like: Grid | None) -> Par
         notes=(
             *grid.notes,
             *([] if at is None else _input_note(grid, at, chosen)),
+            *told,
             *told_of(grid.name, same, "rows with the same answer as chosen and as rejected"),
             *told_of(grid.name, odd, "prompts that do not end with the user's message, kept as they are"),
         ),

@@ -38,10 +38,10 @@ from tunelab.data.items import (
 from tunelab.data.table import Column, Table
 from tunelab.errors import DataError
 
-__all__ = ["read_questions"]
+__all__ = ["CONTEXT", "QUESTION", "read_questions"]
 
-_QUESTION = Column("text", ("question", "questions", "query", "query_text", "问题", "提问"))
-_CONTEXT = Column(
+QUESTION = Column("text", ("question", "questions", "query", "query_text", "问题", "提问"))
+CONTEXT = Column(
     "text_pair",
     (
         *("context", "passage", "paragraph", "context_text", "document", "article", "story", "text"),
@@ -92,7 +92,7 @@ class _Told:
 
 
 def _read(chosen: Mapping[str, str], path: Path, like: Grid | None) -> Part:
-    known = [name for column in (_QUESTION, _CONTEXT, _ANSWER) for name in column.names]
+    known = [name for column in (QUESTION, CONTEXT, _ANSWER) for name in column.names]
     grid = load_nested(path, known, like)
     paragraphs = _paragraphs(grid)
     if paragraphs is not None:
@@ -241,7 +241,7 @@ def _question_lines(path: Path, count: int) -> list[int]:
 def _flat(
     grid: Grid, chosen: Mapping[str, str]
 ) -> tuple[list[int], list[_Question], dict[str, list[str]], dict[str, str], list[str]]:
-    columns = [_QUESTION, _CONTEXT, _ANSWER, Column("group", (), required=False)]
+    columns = [QUESTION, CONTEXT, _ANSWER, Column("group", (), required=False)]
     try:
         places, notes = find_columns(grid, columns, chosen)
     except DataError as error:

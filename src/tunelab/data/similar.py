@@ -7,72 +7,40 @@ appearance, so equal input gives equal output):
     duplicate_groups  also the same but for case, width (ＡＢＣ) and punctuation
     near_groups       also nearly the same: most of their character n-grams are shared
 
-`near_groups` finds every pair whose Jaccard similarity |A∩B| / |A∪B| of n-gram sets reaches the
-threshold, by prefix filtering: in a fixed order of the n-grams (rare first) two sets that similar must
-share one of their first |A| - ceil(threshold·|A|) + 1 n-grams.
+`near_groups` joins every pair whose Jaccard similarity |A∩B| / |A∪B| of n-gram sets reaches the threshold.
+Up to `_GRAMS` characters it finds them by prefix filtering: in a fixed order of the n-grams (rare first) two
+sets that similar must share one of their first |A| - ceil(threshold·|A|) + 1 n-grams.
     Chaudhuri, Ganti, Kaushik, "A primitive operator for similarity joins in data cleaning", ICDE 2006
     Xiao, Wang, Lin, Yu, "Efficient similarity joins for near duplicate detection", WWW 2008 (PPJoin)
     Sandes, Teodoro, Melo, "Bitmap filter", 2017, arXiv:1711.07295 (the cheap bound before the exact count)
-Every filter is safe (it never loses a pair) and every pair is counted exactly, so nothing is left to
-chance, except in two cases of size, both fixed in advance: over `_GRAMS` n-grams candidates come from a
-sample of the n-grams (pairs are still counted exactly), and over `_PAIRS` candidates (long templates)
-each text is compared only with its neighbours in a posting list.
+Every filter is safe (it never loses a pair) and every pair is counted exactly, so nothing is left to chance,
+except in two cases of size, both fixed in advance. In more characters candidates come from MinHash
+signatures (minhash.py): pairs are still counted exactly, so that no group is false, and one just at the
+threshold is missed with probability 5e-5. Over `_PAIRS` candidates (long templates) each text is compared
+only with its neighbours in a posting list.
 
 Chains: groups are connected components, so no similar pair is ever torn apart, but a chain a~b~c~…
 may join texts whose ends differ. A component over `largest` of the texts would make a fair split
 impossible; it is divided again at stricter thresholds and, at the last, into its duplicates.
 """
 
-import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy import sparse
-from scipy.sparse.csgraph import connected_components
+
+from tunelab.data import minhash
+from tunelab.data.ngrams import distinct, grams, mix
+from tunelab.data.plain import normalise, normalised, plain
 
 __all__ = ["THRESHOLD", "duplicate_groups", "exact_groups", "near_groups", "normalise", "plain"]
 
 THRESHOLD = 0.8  # Jaccard similarity from which two texts are nearly the same
-LATIN_GRAM, CJK_GRAM = 5, 2  # characters of an n-gram; a Chinese character carries about a word's meaning
-_GRAMS = 10_000_000  # n-grams held at once: about 0.6 GB at the peak
+_GRAMS = 10_000_000  # characters whose n-grams are all held at once: about 0.6 GB at the peak
 _PAIRS = 60_000_000  # candidate pairs looked at: about 20 s
 _CHUNK = 2_000_000  # candidate pairs held at once
 _PART = 20_000  # candidate pairs counted at once
-_MARGIN = 0.12  # how much lower a sampled similarity may be than the real one
 _WORDS = 8  # 64-bit words of a text's bitmap
-
-_INVISIBLE = re.compile("[\ufeff\u200b\u2060\u00ad]")
-_IN_NUMBER = re.compile(r"(?<=\d)[.,:/](?=\d)")
-_POINT = "\ue000"  # stands for the point of a number while punctuation is dropped
-
-
-class _WithoutPunctuation(dict[int, int | None]):
-    """Translation table without punctuation, lone accents and format characters; filled as they appear."""
-
-    def __missing__(self, code: int) -> int | None:
-        category = unicodedata.category(chr(code))
-        self[code] = None if category[0] == "P" or category in ("Cf", "Sk") else code
-        return self[code]
-
-
-_TABLE = _WithoutPunctuation()
-
-
-def plain(text: str) -> str:
-    """The text with spacing evened out and invisible characters (BOM, zero-width space) dropped."""
-    return " ".join(_INVISIBLE.sub("", text).split())
-
-
-def normalise(text: str) -> str:
-    """The text without case, width and punctuation (unless nothing else is there).
-
-    >>> normalise("  Ｇreat,   really GREAT! "), normalise("3,5 stars"), normalise("?!")
-    ('great really great', '3.5 stars', '?!')
-    """
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    kept = _IN_NUMBER.sub(_POINT, folded).translate(_TABLE).replace(_POINT, ".")
-    return " ".join(kept.split()) or plain(folded)
 
 
 def exact_groups(texts: Sequence[str]) -> np.ndarray:
@@ -86,11 +54,11 @@ def duplicate_groups(texts: Sequence[str]) -> np.ndarray:
     >>> duplicate_groups(["Log-in!", "bad", "log in", "login"]).tolist()
     [0, 1, 0, 0]
     """
-    return _number([_letters(text) for text in texts])
+    return _number(_letters(texts))
 
 
-def _letters(text: str) -> str:
-    return normalise(text).replace(" ", "")
+def _letters(texts: Sequence[str]) -> list[str]:
+    return [text.replace(" ", "") for text in normalised(texts)]
 
 
 def near_groups(texts: Sequence[str], threshold: float = THRESHOLD, largest: float = 0.1) -> np.ndarray:
@@ -100,13 +68,14 @@ def near_groups(texts: Sequence[str], threshold: float = THRESHOLD, largest: flo
 
     threshold: Jaccard similarity in (0.5, 1]; largest: the biggest share of the texts that one group
     may hold (duplicates may hold more). About 0.3 s for 20,000 short texts on one core, 4 s for
-    100,000, and 17 s for 100,000 that differ only in a number.
+    100,000, 18 s for a million, and 17 s for 100,000 that differ only in a number.
     """
     if not 0.5 < threshold <= 1:
         raise ValueError(f"threshold must lie in (0.5, 1], got {threshold}")
-    letters = [_letters(text) for text in texts]
+    letters = _letters(texts)
     same = _number(letters)
     unique = list(dict.fromkeys(letters))
+    del letters
     component = _components(unique, threshold)
     limit = max(int(largest * len(texts)), 20)
     stricter = threshold
@@ -137,108 +106,32 @@ def _number(keys: Sequence[object]) -> np.ndarray:
 
 def _components(texts: Sequence[str], threshold: float) -> np.ndarray:
     """Connected components of the texts (all different) under similarity >= threshold."""
+    if sum(map(len, texts)) > _GRAMS:
+        return minhash.components(texts, threshold)
     component = np.arange(len(texts), dtype=np.int64)
     for left, right in _similar_pairs(texts, threshold, component):
-        ends = component[left], component[right]
-        edges = sparse.coo_matrix((np.ones(len(left), dtype=bool), ends), shape=(len(texts),) * 2)
-        component[:] = connected_components(edges, directed=False)[1][component]
+        minhash.join(component, left, right)
     return component
 
 
 # ---- n-grams -------------------------------------------------------------------------------------
 
 
-def _grams(texts: Sequence[str], keep_one_in: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """(text number, 64-bit hash) of every n-gram, with repetitions.
-
-    An n-gram is as long as the script of its first character asks; at the end of a text shorter ones
-    stand for characters that no whole one covers. Two of 10 million differing n-grams share a hash
-    with probability 3e-6.
-    """
-    owners, hashes = [], []
-    for first, block in _blocks(texts, _GRAMS // 4):
-        padding = "\0" * (LATIN_GRAM - 1)
-        codes = np.frombuffer(
-            (padding.join(block) + padding).encode("utf-32-le", "surrogatepass"), dtype=np.uint32
-        )
-        lengths = np.array([len(text) for text in block])
-        owner = np.repeat(np.arange(len(block)), lengths)
-        start = np.arange(len(owner)) + owner * (LATIN_GRAM - 1)
-        place = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        wide = _is_cjk(codes[start])
-        kept = _kept(wide, place, np.repeat(lengths, lengths))
-        found = np.zeros(len(start), dtype=np.uint64)
-        for step in range(LATIN_GRAM):
-            code = codes[start + step].astype(np.uint64)
-            if step >= CJK_GRAM:
-                code[wide] = 0
-            found = _mix(found ^ (code + np.uint64(step)))
-        if keep_one_in > 1:
-            kept &= (found >> np.uint64(20)) % np.uint64(keep_one_in) == 0
-        owner, found = owner[kept], found[kept]
-        owners.append(owner + first)
-        hashes.append(found)
-    if not owners:
-        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.uint64)
-    return np.concatenate(owners), np.concatenate(hashes)
+def _grams(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """(text number, 64-bit hash) of every n-gram, with repetitions."""
+    found = [(owner + first, hashes) for first, owner, hashes in grams(texts)]
+    owners, hashes = zip(*found, strict=True) if found else ((), ())
+    none = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.uint64)
+    return np.concatenate([none[0], *owners]), np.concatenate([none[1], *hashes])
 
 
-def _kept(wide: np.ndarray, place: np.ndarray, length: np.ndarray) -> np.ndarray:
-    """Which n-grams are whole, or cover a character that no whole one does."""
-    whole = place + np.where(wide, CJK_GRAM, LATIN_GRAM) <= length
-    last = np.arange(len(wide)) - place + length - LATIN_GRAM  # where the last long n-gram would start
-    by_long = (length >= LATIN_GRAM) & ~wide[np.maximum(last, 0)]
-    by_short = (place > 0) & np.append(False, wide[:-1])
-    kept: np.ndarray = whole | ~(by_long | by_short)
-    return kept
-
-
-def _blocks(texts: Sequence[str], characters: int) -> Iterator[tuple[int, list[str]]]:
-    first, size, block = 0, 0, list[str]()
-    for number, text in enumerate(texts):
-        block.append(text)
-        size += len(text)
-        if size >= characters:
-            yield first, block
-            first, size, block = number + 1, 0, []
-    if block:
-        yield first, block
-
-
-def _is_cjk(codes: np.ndarray) -> np.ndarray:
-    """Han, kana and Hangul."""
-    found: np.ndarray = (
-        ((codes >= 0x2E80) & (codes <= 0x9FFF))
-        | ((codes >= 0xAC00) & (codes <= 0xD7A3))
-        | ((codes >= 0xF900) & (codes <= 0xFAFF))
-        | ((codes >= 0x20000) & (codes <= 0x3FFFF))
-    )
-    return found
-
-
-def _mix(x: np.ndarray) -> np.ndarray:
-    """SplitMix64's finaliser, with its increment."""
-    x = x + np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed: np.ndarray = x ^ (x >> np.uint64(31))
-    return mixed
-
-
-def _distinct(numbers: np.ndarray) -> np.ndarray:
-    """Sorted, each once; `np.unique` without inverse hashes, ten times slower here (NumPy 2.4)."""
-    numbers = np.sort(numbers)
-    kept: np.ndarray = numbers[np.append(True, numbers[1:] != numbers[:-1])] if len(numbers) else numbers
-    return kept
-
-
-def _sets(texts: Sequence[str], keep_one_in: int = 1) -> sparse.csr_matrix:
+def _sets(texts: Sequence[str]) -> sparse.csr_matrix:
     """Texts x n-grams, True where a text has an n-gram; columns by rising frequency, rows sorted."""
-    owner, hashes = _grams(texts, keep_one_in)
+    owner, hashes = _grams(texts)
     names, column = np.unique(hashes, return_inverse=True)
     del hashes
     width = max(len(names), 1)
-    cells = _distinct(owner * width + column)
+    cells = distinct(owner * width + column)
     del owner, column
     frequency = np.bincount(cells % width, minlength=width)
     rank = np.empty(width, dtype=np.int64)
@@ -259,21 +152,17 @@ def _similar_pairs(
     """Chunks of similar pairs; pairs that `component` (updated between chunks) already joins are left out."""
     if len(texts) < 2:
         return
-    sample = -(-sum(map(len, texts)) // _GRAMS)
-    sets = _sets(texts, sample)
-    low = threshold if sample == 1 else threshold - _MARGIN
+    sets = _sets(texts)
     bitmap = _bitmaps(sets)
     size = np.diff(sets.indptr).astype(np.int64)
-    for left, right in _prefix_pairs(sets, size, low):
+    for left, right in _prefix_pairs(sets, size, threshold):
         open_ = component[left] != component[right]
         left, right = left[open_], right[open_]
-        alike = _may_reach(bitmap, size, left, right, low)
-        pairs = _distinct(left[alike] * len(texts) + right[alike])
+        alike = _may_reach(bitmap, size, left, right, threshold)
+        pairs = distinct(left[alike] * len(texts) + right[alike])
         while len(pairs):  # by parts: what one part joins need not be counted in the next
             left, right = pairs[:_PART] // len(texts), pairs[:_PART] % len(texts)
-            similar = _jaccard(sets, left, right) >= low
-            if sample > 1:
-                similar[similar] = _full_jaccard(texts, left[similar], right[similar]) >= threshold
+            similar = _jaccard(sets, left, right) >= threshold
             if similar.any():
                 yield left[similar], right[similar]
             pairs = pairs[_PART:]
@@ -296,7 +185,7 @@ def _prefix_pairs(
         key, gram * wide + np.minimum(size[row] / threshold + 1e-9, wide - 1).astype(np.int64), "right"
     )
     partners = end - np.arange(len(row)) - 1
-    partners = np.minimum(partners, _window(partners))
+    partners = np.minimum(partners, minhash.window(partners, _PAIRS))
     bounds = np.cumsum(partners)
     first = 0
     while first < len(row):
@@ -316,17 +205,6 @@ def _prefix_pairs(
         first = last
 
 
-def _window(partners: np.ndarray) -> int:
-    """The most partners a posting may have for all pairs to stay within `_PAIRS`."""
-    if partners.sum() <= _PAIRS:
-        return int(partners.max(initial=0))
-    low, high = 1, int(partners.max())
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if np.minimum(partners, middle).sum() <= _PAIRS else (low, middle - 1)
-    return low
-
-
 def _needed(a: np.ndarray, b: np.ndarray, threshold: float) -> np.ndarray:
     """The overlap from which sets of sizes a and b are `threshold` similar."""
     needed: np.ndarray = np.ceil(threshold / (1 + threshold) * (a + b) - 1e-9)
@@ -336,7 +214,7 @@ def _needed(a: np.ndarray, b: np.ndarray, threshold: float) -> np.ndarray:
 def _bitmaps(sets: sparse.csr_matrix) -> np.ndarray:
     """Each set folded into 512 bits: two sets differ in at least as many members as bits."""
     bits = _WORDS * 64
-    spread = _mix(sets.indices.astype(np.uint64)) % np.uint64(bits)
+    spread = mix(sets.indices.astype(np.uint64)) % np.uint64(bits)
     rows = np.repeat(np.arange(sets.shape[0]), np.diff(sets.indptr))
     words = np.zeros(sets.shape[0] * _WORDS, dtype=np.uint64)
     place = rows * _WORDS + (spread >> np.uint64(6)).astype(np.int64)
@@ -366,12 +244,3 @@ def _jaccard(sets: sparse.csr_matrix, left: np.ndarray, right: np.ndarray) -> np
     shared = np.diff(sets[left].multiply(sets[right]).tocsr().indptr)
     found: np.ndarray = shared / (size[left] + size[right] - shared) + 1e-12
     return found
-
-
-def _full_jaccard(texts: Sequence[str], left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Similarity of pairs from all their n-grams, where the candidates came from a sample of them."""
-    rows, places = np.unique(np.concatenate([left, right]), return_inverse=True)
-    if not len(rows):
-        return np.zeros(0)
-    sets = _sets([texts[i] for i in rows])
-    return _jaccard(sets, places[: len(left)], places[len(left) :])

@@ -30,6 +30,7 @@ class Table:
 
     frame: one row per item, index 0..n-1, with the columns
         one per role ("text", "label", perhaps "text_pair", "group"), all `str` ("" where a cell was empty);
+        perhaps "said": the text as a person reads it, where "text" is written for machines;
         "split": "train", "valid", "test" or "" where the file gave no split;
         "file": the file's name; "row": its row number there as an editor or spreadsheet
         shows it (the first line of the file is 1, so with a header the first item is 2).
@@ -48,11 +49,11 @@ class Table:
 
     @property
     def texts(self) -> list[str]:
-        """All that a model reads of each row: the text, and on further lines its second text."""
-        texts: list[str] = self.frame["text"].tolist()
-        if "text_pair" not in self.frame:
-            return texts
-        return [f"{a}\n{b}" for a, b in zip(texts, self.frame["text_pair"], strict=True)]
+        """All that a model reads of each row: the text, on further lines its second text or the answers."""
+        first = "said" if "said" in self.frame else "text"
+        names = (first, "text_pair", "chosen", "rejected")
+        parts = [self.frame[name] for name in names if name in self.frame]
+        return ["\n".join(texts) for texts in zip(*parts, strict=True)]
 
     def where(self, position: int) -> str:
         """How a person finds row `position`: "reviews.csv row 17"."""

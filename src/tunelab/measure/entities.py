@@ -33,6 +33,14 @@ class EntityCounts:
     predicted_NK: np.ndarray
     gold_NK: np.ndarray
 
+    def only(self, kind: str) -> "EntityCounts":
+        """Those of one type."""
+        k = self.types.index(kind)
+        found, predicted, gold = (
+            table_NK[:, [k]] for table_NK in (self.found_NK, self.predicted_NK, self.gold_NK)
+        )
+        return EntityCounts((kind,), found, predicted, gold)
+
 
 def count_entities(
     predicted: Sequence[Iterable[Entity]], gold: Sequence[Iterable[Entity]], types: Sequence[str] = ()

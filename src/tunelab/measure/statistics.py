@@ -17,6 +17,7 @@ __all__ = [
     "RunScore",
     "Score",
     "Spread",
+    "class_f1",
     "freedom",
     "mean_interval",
     "replicates",
@@ -88,6 +89,25 @@ def score_function(name: str, predicted_N: np.ndarray, targets_N: np.ndarray) ->
         return RunScore(lambda weights_RN: (weights_RN @ right_N) / weights_RN.sum(1), correct_N)
     assert name == "macro_f1", name
     return RunScore(_macro_f1(predicted_N, targets_N))
+
+
+def class_f1(predicted_N: np.ndarray, targets_N: np.ndarray, code: int) -> RunScore:
+    """F1 of one class as a function of item weights; 0 where it has neither targets nor predictions.
+
+    >>> f1 = class_f1(np.array([0, 1, 1]), np.array([0, 1, 0]), 1)
+    >>> f1(np.array([[1.0, 1.0, 1.0], [1.0, 0.0, 0.0]])).round(4).tolist()
+    [0.6667, 0.0]
+    """
+    ours_N, theirs_N = predicted_N == code, targets_N == code
+    above_N = 2.0 * (ours_N & theirs_N)
+    below_N = ours_N.astype(np.float64) + theirs_N
+
+    def score(weights_RN: np.ndarray) -> np.ndarray:
+        below_R = weights_RN @ below_N
+        found_R: np.ndarray = weights_RN @ above_N / np.where(below_R > 0, below_R, 1.0)
+        return found_R
+
+    return RunScore(score)
 
 
 def _macro_f1(predicted_N: np.ndarray, targets_N: np.ndarray) -> Score:

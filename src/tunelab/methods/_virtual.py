@@ -58,6 +58,8 @@ class VirtualTokens(nn.Module):
 class VirtualTuned(AddedTuned):
     """A model whose trunk reads virtual tokens first."""
 
+    caches = False
+
     def tensors(self) -> dict[str, Tensor]:
         own = f"{self.structure.trunk_name}.{MODULE}."
         tensors = {name: tensor for name, tensor in self.state().items() if not name.startswith(own)}

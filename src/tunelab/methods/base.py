@@ -39,6 +39,8 @@ class Tuned(ABC):
     #: layer 0, so 0 means even the embeddings may change or need a gradient through them). The loop
     #: runs them in evaluation mode, so that what they give is the same at every step.
     frozen_depth: int = 0
+    #: Whether keys and values of the tokens before may be kept from one generated token to the next.
+    caches: bool = True
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model

@@ -96,9 +96,10 @@ class Structure:
         any_model: Any = self.model
         output = any_model.get_output_embeddings() if hasattr(any_model, "get_output_embeddings") else None
         names = [
-            name
+            part
             for name, module in self.model.named_children()
-            if name != self.trunk_name and module is not output and any(True for _ in module.parameters())
+            if name != self.trunk_name
+            for part in _beside(name, module, output)
         ]
         if isinstance(getattr(self.trunk, "pooler", None), nn.Module):
             names.append(f"{self.trunk_name}.pooler")
@@ -223,6 +224,17 @@ class Structure:
             if isinstance(module, nn.Embedding) and module.num_embeddings == limit and named:
                 return module
         return None
+
+
+def _beside(name: str, module: nn.Module, output: nn.Module | None) -> Iterator[str]:
+    """The module, if it has parameters; what lies beside the output embeddings, where those are inside it."""
+    if module is output or not any(True for _ in module.parameters()):
+        return
+    if output is None or all(part is not output for part in module.modules()):
+        yield name
+        return
+    for child, inside in module.named_children():
+        yield from _beside(f"{name}.{child}", inside, output)
 
 
 def _ends(name: str, ending: str) -> bool:

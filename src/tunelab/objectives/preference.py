@@ -127,7 +127,7 @@ def ipo(
     reference_chosen_B: Tensor,
     reference_rejected_B: Tensor,
     *,
-    tau: float = 0.1,
+    tau: float | Tensor = 0.1,
     chosen_tokens_B: Tensor | None = None,
     rejected_tokens_B: Tensor | None = None,
 ) -> Loss:
@@ -135,7 +135,8 @@ def ipo(
 
     Azar et al. 2023, arXiv:2310.12036, equation 17. With token counts, h is the difference of log-ratios
     *per token*; the square otherwise grows with the answers' lengths. The paper is silent about it; TRL
-    averages and says that the authors confirmed it.
+    averages and says that the authors confirmed it. `tau` may be one number a pair, [B]: tau / (2 share - 1)
+    where a share of the annotators took the chosen side.
 
     Diagnostics: those of `bradley_terry` over tau * log-ratio.
     """
@@ -157,16 +158,16 @@ def kto(
     kl: Tensor | float,
     *,
     beta: float = 0.1,
-    desirable_weight: float = 1.0,
-    undesirable_weight: float = 1.0,
+    desirable_weight: float | Tensor = 1.0,
+    undesirable_weight: float | Tensor = 1.0,
 ) -> Loss:
     """Kahneman-Tversky optimisation: single answers, each desirable or not.
 
         desirable:    weight * (1 - sigmoid(beta * (log-ratio - kl)))
         undesirable:  weight * (1 - sigmoid(beta * (kl - log-ratio)))
 
-    Ethayarajh et al. 2024, arXiv:2402.01306, equations 7 and 8, the weights its lambdas. `desirable_B`
-    is boolean; `kl` (nats an answer, no gradient) comes from `kto_kl`.
+    Ethayarajh et al. 2024, arXiv:2402.01306, equations 7 and 8, the weights its lambdas (or [B], of each
+    answer). `desirable_B` is boolean; `kl` (nats an answer, no gradient) comes from `kto_kl`.
 
     Diagnostics: `desirable` (how many), `desirable_rewards` and `undesirable_rewards` (beta * log-ratio,
     summed over the one kind each).

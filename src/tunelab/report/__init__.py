@@ -6,6 +6,13 @@ rounded, and names that field in a `data-source` attribute.
 
 from tunelab.report.locales import language_names
 from tunelab.report.page import render, write_report
-from tunelab.report.wording import advice_text, warnings_text
+from tunelab.report.wording import advice_text, augmentation_text, warnings_text
 
-__all__ = ["advice_text", "language_names", "render", "warnings_text", "write_report"]
+__all__ = [
+    "advice_text",
+    "augmentation_text",
+    "language_names",
+    "render",
+    "warnings_text",
+    "write_report",
+]

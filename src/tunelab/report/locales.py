@@ -18,10 +18,15 @@ SCORES = {
     "mcc": ("Matthews correlation", "马修斯相关系数"),
     "ece": ("calibration error (ECE)", "校准误差 (ECE)"),
     "loss": ("loss", "损失"),
+    "-loss": ("minus loss (a point: 0.01 nats a token)", "负损失（1 个百分点即每词元 0.01 奈特）"),
+    "bits_per_byte": ("bits per byte", "每字节比特数"),
+    "perplexity": ("perplexity", "困惑度"),
+    "token_accuracy": ("tokens foretold", "词元预测准确率"),
     "spearman": ("Spearman correlation", "斯皮尔曼相关系数"),
     "pearson": ("Pearson correlation", "皮尔逊相关系数"),
     "rmse": ("root mean squared error", "均方根误差"),
     "mae": ("mean absolute error", "平均绝对误差"),
+    "exact_match": ("exact match", "完全匹配率"),
 }
 
 #: Warnings by the code the record has for them.
@@ -305,6 +310,61 @@ _CURVES = {
     "race_none": ("No method was stopped.", "没有方法被停止。"),
 }
 
+_AUGMENT = {
+    "nav_augment": ("New rows", "数据增强"),
+    "augment": ("Whether new training rows helped", "数据增强是否有用"),
+    "augment_lead": (
+        "Beside the {rows} training rows of the first split stood {copies} made from them ({recipe}), never from a "
+        "validation or test row. Every method was tuned and trained with and without them, with as many steps. p is "
+        "corrected by Holm for the methods.",
+        "在第一个划分的 {rows} 条训练数据之外，另有由它们生成的 {copies} 条（{recipe}），绝不来自验证集或测试集。"
+        "每种方法都在有、无增强数据的情况下各调参并训练一遍，步数相同。p 值按方法数做 Holm 校正。",
+    ),
+    "augment_together": ("All methods together", "全部方法合计"),
+    "augment_helped": (
+        "New training rows ({recipe}) helped {who}: {difference} points of {deciding} (95 % interval {low} to "
+        "{high}, {p}).",
+        "数据增强（{recipe}）对{who}有用：{deciding}提高 {difference} 个百分点（95% 置信区间 {low} 至 {high}，{p}）。",
+    ),
+    "augment_hurt": (
+        "New training rows ({recipe}) hurt {who}: {difference} points of {deciding} (95 % interval {low} to "
+        "{high}, {p}).",
+        "数据增强（{recipe}）对{who}有害：{deciding}变化 {difference} 个百分点（95% 置信区间 {low} 至 {high}，{p}）。",
+    ),
+    "augment_none": (
+        "New training rows ({recipe}) made no difference to {who} that these data support: {difference} points of "
+        "{deciding} (95 % interval {low} to {high}, {p}).",
+        "数据增强（{recipe}）对{who}没有显著影响：{deciding}变化 {difference} 个百分点（95% 置信区间 {low} 至 {high}，{p}）。",
+    ),
+    "augment_methods": ("the {n} methods together", "全部 {n} 种方法"),
+    "augment_sure": (
+        "By itself, the difference is sure for {names}.",
+        "单独来看，差异显著的有：{names}。",
+    ),
+    "augment_item": ("{name} ({difference}, {p})", "{name}（差 {difference}，{p}）"),
+    "augment_classes_sure": (
+        "By class it is sure for {names}.",
+        "分类别来看，差异显著的有：{names}。",
+    ),
+    "augment_classes_none": ("For no class by itself is it sure.", "没有任何单个类别的差异是显著的。"),
+    "augment_classes": ("F1 by class", "各类别 F1"),
+    "augment_classes_note": (
+        "Points of F1 with the new rows minus without; p is corrected by Holm for all classes of all methods.",
+        "有增强数据减去没有增强数据的 F1（百分点）；p 值按全部方法的全部类别做 Holm 校正。",
+    ),
+    "augment_without": ("Without", "无增强"),
+    "augment_with": ("With", "有增强"),
+    "augment_difference": ("With minus without, points", "有减无（百分点）"),
+    "augment_class": ("Class", "类别"),
+    "augment_examples": ("Some of them", "若干示例"),
+    "augment_lost": (
+        "Of {asked} asked for (over all folds) left out: {could_not} that could not be made, {repeats} that repeat "
+        "another, {held_out} that say what a validation or test row says, {changed} whose label was lost.",
+        "共请求 {asked} 条（全部折）；其中未采用：{could_not} 条无法生成，{repeats} 条与其他重复，"
+        "{held_out} 条与验证集或测试集内容相同，{changed} 条标签未能保持。",
+    ),
+}
+
 _TUNING = {
     "nav_tuning": ("Tuning", "调参"),
     "tuning": ("Tuning of the learning rate", "学习率调参"),
@@ -365,6 +425,13 @@ _ROWS = {
         "Test rows that {advised} gets wrong and {other} right. Look at them: wrong labels show up here.",
         "{advised} 判错而 {other} 判对的测试样本。值得逐条查看：标注错误往往会出现在这里。",
     ),
+    "samples_title": ("What it writes", "生成示例"),
+    "samples_lead": (
+        "What the model of {advised} writes after some test prompts, the likeliest token each time.",
+        "{advised} 的模型对若干测试提示的回答（每步取概率最高的词元）。",
+    ),
+    "reference": ("In the data", "参考答案"),
+    "wrote": ("Written", "模型回答"),
     "rows_none": ("There are none to show.", "没有可展示的样本。"),
     "label": ("Label", "标签"),
     "row_n": ("row {n}", "第 {n} 行"),
@@ -436,6 +503,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     **_TRADE,
     **_PAIRS,
     **_CURVES,
+    **_AUGMENT,
     **_TUNING,
     **_DETAIL,
     **_ROWS,

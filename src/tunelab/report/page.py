@@ -15,13 +15,21 @@ from tunelab.records import MethodResult, Pair, PlannedRun, StudyRecord
 from tunelab.report import charts, formats, matrices, plots
 from tunelab.report.locales import language_names
 from tunelab.report.texts import Sourced, Text, in_percent, joined, t
-from tunelab.report.wording import advice_texts, check_language, pair_of, result_of, score_name, warning_texts
+from tunelab.report.wording import (
+    advice_texts,
+    augmentation_texts,
+    check_language,
+    pair_of,
+    result_of,
+    score_name,
+    warning_texts,
+)
 
 __all__ = ["render", "write_report"]
 
 _TEXT_CHARACTERS = 360  # of a row's text that are shown
 _PLANNED_RUNS = 150  # runs of the plan that are listed
-_NOT_SHARES = ("loss", "mcc", "perplexity")  # scores shown as they are, not in points
+_NOT_SHARES = ("loss", "mcc", "perplexity", "bits_per_byte")  # scores shown as they are, not in points
 
 
 def write_report(record: StudyRecord, folder: Path, language: str = "en") -> Path:
@@ -81,6 +89,8 @@ def _context(record: StudyRecord, language: str) -> dict[str, Any]:
         "advised": result_of(record, advice.method),
         "best": methods[0],
         "advice": (first, second),
+        "augmentation": augmentation_texts(record),
+        "effect_scale": _effect_scale(record),
         # the verdict itself begins with a baseline that is not beaten
         "warnings": [w for w in warning_texts(record) if w.templates != t("warning_baseline").templates],
         "groups": _groups(methods),
@@ -139,6 +149,13 @@ def _leader_pairs(
         if pair is not None:
             found.append((result.name, *pair))
     return found, charts.difference_scale([d for _, _, d, _ in found], 8, 180)
+
+
+def _effect_scale(record: StudyRecord) -> plots.Scale:
+    """One scale for what new rows did to each method."""
+    found = record.augmentation
+    several = [] if found is None else [*([found.overall] if found.overall else []), *found.effects]
+    return charts.difference_scale([effect.difference for effect in several], 8, 180)
 
 
 def _trade(record: StudyRecord, language: str) -> list[tuple[Text, Markup, str]]:

@@ -3,14 +3,24 @@
 from collections.abc import Sequence
 
 from tunelab.errors import ConfigError, did_you_mean
-from tunelab.records import BaselineGap, Interval, MethodResult, Pair, StudyRecord
-from tunelab.report.formats import count, p_relation, percent, points
+from tunelab.records import (
+    AugmentEffect,
+    BaselineGap,
+    ClassEffect,
+    Interval,
+    MethodResult,
+    Pair,
+    StudyRecord,
+)
+from tunelab.report.formats import count, p_relation, percent, points, signed
 from tunelab.report.locales import LANGUAGES, SCORES, WARNINGS
 from tunelab.report.texts import Sourced, Text, in_percent, joined, t
 
 __all__ = [
     "advice_text",
     "advice_texts",
+    "augmentation_text",
+    "augmentation_texts",
     "check_language",
     "pair_of",
     "result_of",
@@ -65,6 +75,64 @@ def warning_texts(record: StudyRecord) -> list[Text]:
         baseline = Sourced(record.advice.baseline, "advice.baseline")
         found.append(t("warning_baseline", baseline=baseline))
     return found
+
+
+def augmentation_text(record: StudyRecord, language: str) -> list[str]:
+    """Whether new training rows helped, in words; nothing where the study had none.
+
+    Raises:
+        ConfigError: the report does not speak the language.
+    """
+    check_language(language)
+    return [text.plain(language) for text in augmentation_texts(record)]
+
+
+def augmentation_texts(record: StudyRecord) -> list[Text]:
+    """All methods together (or the one there is); those for which it is sure; and the classes."""
+    found = record.augmentation
+    if found is None or not found.effects:
+        return []
+    main = found.overall or found.effects[0]
+    at = "augmentation.overall" if found.overall else "augmentation.effects[0]"
+    who = t("augment_methods", n=len(found.effects)) if found.overall else main.plain
+    outcome = "none" if not main.different else "helped" if main.difference.value > 0 else "hurt"
+    said = [
+        t(
+            f"augment_{outcome}",
+            recipe=joined(found.recipe, 6),
+            who=who,
+            deciding=score_name(record.deciding),
+            p=Sourced(p_relation(main.p_holm), f"{at}.p_holm"),
+            **_interval(main.difference, f"{at}.difference"),
+        )
+    ]
+    alone = [
+        _sure(effect.plain, effect, f"augmentation.effects[{i}]")
+        for i, effect in enumerate(found.effects)
+        if effect.different and found.overall
+    ]
+    if alone:
+        said.append(t("augment_sure", names=joined(alone)))
+    classes = [
+        _sure(f"{one.label} ({effect.plain})", one, f"augmentation.effects[{i}].classes[{k}]")
+        for i, effect in enumerate(found.effects)
+        for k, one in enumerate(effect.classes)
+        if one.different
+    ]
+    if classes:
+        said.append(t("augment_classes_sure", names=joined(classes)))
+    elif any(effect.classes for effect in found.effects):
+        said.append(t("augment_classes_none"))
+    return said
+
+
+def _sure(name: str, effect: AugmentEffect | ClassEffect, at: str) -> Text:
+    return t(
+        "augment_item",
+        name=name,
+        difference=Sourced(signed(effect.difference.value), f"{at}.difference.value"),
+        p=Sourced(p_relation(effect.p_holm), f"{at}.p_holm"),
+    )
 
 
 def score_name(name: str) -> Text:

@@ -59,10 +59,19 @@ _TASK_FIELDS: dict[str, type] = {
     "loss": dict,
     "weights": list,
     "deciding": str,
+    "unanswerable": bool,
+    "chinese": bool,
     "mean": float,
     "deviation": float,
 }
-_KINDS = {str: "a text", dict: "names with values", int: "a whole number", list: "a list", float: "a number"}
+_KINDS = {
+    str: "a text",
+    dict: "names with values",
+    int: "a whole number",
+    list: "a list",
+    float: "a number",
+    bool: "true or false",
+}
 
 
 @dataclass(frozen=True)

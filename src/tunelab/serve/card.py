@@ -50,27 +50,28 @@ Method: {manifest["method"]} ({settings}); base model fingerprint {base["fingerp
 import tunelab
 
 specialist = tunelab.load("path/to/this/folder")
-specialist.predict([{'("a text", "another one")' if manifest.get("pairs") else '"a text"'}])
+specialist.predict([{_example(manifest, task)}])
 ```
 {_elsewhere(manifest, task)}
 ## Limits
 
 The scores hold for texts like those it was trained and tested on. Texts longer than
-{manifest["model"]["max_length"]} tokens are {"read in overlapping windows" if task.windowed else "cut"}.
+{manifest["model"]["max_length"]} tokens are {"read in windows" if task.windowed else "cut"}.
 """
+
+
+def _example(manifest: Mapping[str, Any], task: Task) -> str:
+    first, second = task.said_as
+    return f'("{first}", "{second}")' if manifest.get("pairs") else f'"{first}"'
 
 
 def _elsewhere(manifest: Mapping[str, Any], task: Task) -> str:
     if manifest["weights"] == "transformers":
-        kind, options = task.pipeline
-        text = '{"text": "a text", "text_pair": "another one"}' if manifest.get("pairs") else '"a text"'
         return f"""
 Without tunelab:
 
 ```python
-from transformers import pipeline
-
-pipeline("{kind}", model="path/to/this/folder"{options})({text})
+{task.plain_use(bool(manifest.get("pairs")))}
 ```
 """
     if manifest["weights"] == "peft":

@@ -10,10 +10,11 @@ import pandas as pd
 
 from tunelab.config import SpeedConfig
 from tunelab.data.layout import Encoded
-from tunelab.data.table import Table
+from tunelab.data.table import Column, Table
 from tunelab.errors import ConfigError, InputError, OutputError
 from tunelab.files import folder_atomically, output_errors
 from tunelab.serve.bundle import Opened, open_bundle
+from tunelab.serve.generate import generate
 from tunelab.train.evaluate import predict_logits
 from tunelab.train.levers import faster_judging
 from tunelab.train.precision import choose
@@ -79,13 +80,20 @@ class Specialist:
         return bool(self._opened.manifest.get("pairs", False))
 
     @property
+    def asks(self) -> tuple[Column, ...]:
+        """Columns of new texts in a file, where they have names of their own."""
+        return self._opened.task.asks
+
+    @property
     def method(self) -> str:
         """How it was trained."""
         return self._opened.method.name
 
     def predict(self, texts: Texts) -> list[Any]:
         """The most probable label of each text (`str`), its number (`float`), or its entities (a list of
-        `{"start", "end", "type", "confidence"}`, characters, end exclusive)."""
+        `{"start", "end", "type", "confidence"}`, characters, end exclusive), or the answer to a question in
+        its context (`{"text", "start", "end", "score"}`); what a model writes after an instruction (`str`);
+        of a language model how well it foretells each text (`{"loss", "perplexity", ...}`)."""
         return self._opened.task.answers(self.predict_frame(texts))
 
     def predict_proba(self, texts: Texts) -> pd.DataFrame:
@@ -103,6 +111,8 @@ class Specialist:
     def predict_frame(self, texts: Texts) -> pd.DataFrame:
         """`prediction` and what else is known (the probability of every label), one row a text, in the order
         given."""
+        if self._opened.task.writes:
+            return pd.DataFrame({"prediction": self._written(texts)})
         table, encoded = self._read(texts)
         units = encoded.units_of(np.arange(len(table)))
         return self._opened.task.decode(self._outputs(encoded), table.frame, units)
@@ -119,7 +129,18 @@ class Specialist:
         rows, pairs = (_pairs if self.pairs else _singles)(texts)
         opened = self._opened
         table = opened.task.asked(rows, pairs, opened.manifest.get("form", {}))
-        return table, opened.task.encode(table, opened.tokenizer, opened.max_length, cache=False)
+        encoded = opened.task.encode(table, opened.tokenizer, opened.max_length, cache=False)
+        if reason := opened.task.refused(encoded):
+            raise InputError(reason)
+        return table, encoded
+
+    def _written(self, texts: Texts) -> list[str]:
+        """What the model writes after each text."""
+        opened, task = self._opened, self._opened.task
+        table = task.asked(_singles(texts)[0], None, opened.manifest.get("form", {}))
+        prompts, stops = task.prompts(table, opened.tokenizer), task.stops(opened.tokenizer)
+        with self._lock:
+            return generate(opened.tuned, opened.tokenizer, prompts, stops, task.writes, self._device)
 
     def _outputs(self, encoded: Encoded) -> np.ndarray:
         opened = self._opened

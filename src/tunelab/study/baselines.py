@@ -3,7 +3,7 @@
 They get the same rows as every method: fitted on train, their one setting (the regularisation)
 chosen on validation, judged once on test. Classes are learnt by logistic regression, numbers by ridge
 regression. Of a pair u, v each text has its features, and |u - v| and u v are learnt from (Conneau et al.
-2017, arXiv:1705.02364, section 3.1), with the cosine between the two.
+2017, arXiv:1705.02364, section 3.1), with the cosine between the two. Of two answers the longer one is taken.
 """
 
 import json
@@ -25,6 +25,7 @@ from tunelab.config import RunConfig
 from tunelab.data.batch import Examples, sorted_batches
 from tunelab.data.encode import encode
 from tunelab.files import output_errors, write_json
+from tunelab.measure.preference import right
 from tunelab.models import load_model, load_tokenizer
 from tunelab.provenance import code_digest, versions
 from tunelab.study.prepare import Prepared
@@ -42,7 +43,10 @@ _STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0)
 def baselines_of(task: Task) -> tuple[str, ...]:
     """majority: always the most frequent class of the training rows (numbers: none, one value for all rows
     says nothing of their order); tfidf: regression on TF-IDF (words; character n-grams for Chinese);
-    embeddings: regression on the frozen model's mean embeddings."""
+    embeddings: regression on the frozen model's mean embeddings; length: of two answers the longer (or
+    shorter) one, as the training rows say."""
+    if task.baselines is not None:
+        return task.baselines
     if task.per_token:
         return ()
     return ("majority", "tfidf", "embeddings") if task.classes else ("tfidf", "embeddings")
@@ -218,4 +222,26 @@ def _outputs(model: Any, features: Any, task: Task) -> np.ndarray:
     return full
 
 
-_FITS: dict[str, _Fit] = {"majority": _majority, "tfidf": _tfidf, "embeddings": _embeddings}
+def _length(
+    config: RunConfig, prepared: Prepared, task: Task, targets: np.ndarray, device: str
+) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    """As sure as the training pairs allow: sigmoid of its preference is how often it is right there."""
+    split, frame = prepared.split(config.fold), prepared.table.frame
+    lengths = [frame[name].str.len().to_numpy(dtype=np.float64) for name in ("chosen", "rejected")]
+    longer = np.sign(lengths[0] - lengths[1])
+    won = right(longer[split.train], targets[split.train, 0])
+    share = (won.sum() + 1) / (len(won) + 2)  # Laplace: nothing is certain
+    preference = longer * np.log(share / (1 - share))
+    test, valid = (
+        task.outputs_of(preference[rows], [side[rows] for side in lengths])
+        for rows in (split.test, split.valid)
+    )
+    return test, valid, {"longer_right": float(share)}
+
+
+_FITS: dict[str, _Fit] = {
+    "majority": _majority,
+    "tfidf": _tfidf,
+    "embeddings": _embeddings,
+    "length": _length,
+}

@@ -9,7 +9,7 @@ from tunelab.records import PlannedRun
 from tunelab.study.candidates import Candidate
 from tunelab.study.execute import Work
 from tunelab.study.plan import Probe, predict_memory, predict_seconds
-from tunelab.study.prepare import Prepared
+from tunelab.study.prepare import Prepared, which
 from tunelab.study.run import Kind, read_record
 from tunelab.study.tuning import Design, curve_shares, run_config
 
@@ -49,9 +49,9 @@ class Planned:
 
     def predict(self, name: str, config: RunConfig, kind: Kind) -> tuple[float, float]:
         """Seconds and bytes of a run."""
-        probe = self.probes[name]
-        seconds = predict_seconds(probe, config, self.prepared[config.model.name], kind, self.device)
-        return seconds, predict_memory(probe, config, self.prepared[config.model.name], seconds)
+        probe, own = self.probes[name], self.prepared[which(config.model, config.augment)]
+        seconds = predict_seconds(probe, config, own, kind, self.device)
+        return seconds, predict_memory(probe, config, own, seconds)
 
     def total(self, design: Design) -> float:
         """Seconds of the whole study under a design: work shared by the workers, but trials of one method and

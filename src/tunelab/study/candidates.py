@@ -2,38 +2,51 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from tunelab import methods, tasks
-from tunelab.config import ModelConfig, StudyConfig, build, merge_settings, parse_settings
+from tunelab.config import AugmentConfig, ModelConfig, StudyConfig, build, merge_settings, parse_settings
 from tunelab.errors import ConfigError
+from tunelab.study.recipes import check_recipe
 
 __all__ = ["Candidate", "candidates"]
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One row of the table: a method with its own settings on one model."""
+    """One row of the table: a method with its own settings on one model, with new training rows or without.
+
+    plain: the row that differs in nothing but its training rows; "" where this is it.
+    """
 
     name: str
     method: str
     settings: Mapping[str, Any]
     task_settings: Mapping[str, Any]
     model: ModelConfig
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    plain: str = ""
 
 
 def candidates(config: StudyConfig) -> list[Candidate]:
-    """Methods, then variants, on each model; every name and setting is checked before anything is read.
+    """Methods, then variants, on each model, and with a recipe of augmentation each once more with new rows;
+    every name and setting is checked before anything is read.
 
     >>> config = StudyConfig(files=("a.csv",), methods=("lora",), variants=("lora.rank=64",))
     >>> [candidate.name for candidate in candidates(config)]
     ['lora', 'lora.rank=64']
 
+    >>> config = StudyConfig(files=("a.csv",), methods=("lora",), augment={"recipe": "auto"})
+    >>> [candidate.name for candidate in candidates(config)]
+    ['lora', 'lora+augment']
+
     Raises:
-        ConfigError: an unknown method, setting or value, or a variant that is no METHOD.NAME=VALUE.
+        ConfigError: an unknown method, setting, value or way of augmentation, or a variant that is no
+            METHOD.NAME=VALUE.
     """
+    check_recipe(config.augment, config.task)
     names = tuple(dict.fromkeys(config.methods)) or tuple(methods.METHODS)
     kind = tasks.find(config.task)
     ordinary = dict(config.task_settings)
@@ -50,17 +63,17 @@ def candidates(config: StudyConfig) -> list[Candidate]:
             raise ConfigError(f"{name!r} is the same as {known[resolved]!r}: there is nothing to compare")
         known[resolved] = name
     models = tuple(dict.fromkeys(config.models)) or (config.model.name,)
-    return [
-        Candidate(
-            name if len(models) == 1 else f"{name}@{_short(model, models)}",
-            method,
-            settings,
-            of_task,
-            config.model.model_copy(update={"name": model}),
-        )
-        for model in models
-        for name, method, settings, of_task in pairs
-    ]
+    found = []
+    for model in models:
+        at = "" if len(models) == 1 else f"@{_short(model, models)}"
+        opened = config.model.model_copy(update={"name": model})
+        for name, method, settings, of_task in pairs:
+            plain = Candidate(f"{name}{at}", method, settings, of_task, opened)
+            found.append(plain)
+            if config.augment.recipe:
+                new = f"{name}+augment{at}"
+                found.append(replace(plain, name=new, augment=config.augment, plain=plain.name))
+    return found
 
 
 def _variant(text: str, task: str) -> tuple[str, dict[str, Any], dict[str, Any]]:

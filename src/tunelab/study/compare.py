@@ -19,6 +19,7 @@ from tunelab.errors import ConfigError, TrainingError
 from tunelab.files import output_errors, write_atomically, write_json
 from tunelab.measure.cost import available_memory, check_disk
 from tunelab.records import StudyRecord
+from tunelab.study.augmented import augmented, uses_of
 from tunelab.study.baselines import baselines_of
 from tunelab.study.budget import Planned, fit_budget
 from tunelab.study.candidates import Candidate, candidates
@@ -26,7 +27,7 @@ from tunelab.study.common import check_trackers, locked, model_bytes
 from tunelab.study.execute import Executor, Listener, Work
 from tunelab.study.handover import best_run, hand_over, prune, refit_work
 from tunelab.study.plan import Probe
-from tunelab.study.prepare import Prepared, prepare
+from tunelab.study.prepare import Prepared, prepare, which
 from tunelab.study.race import enough_evaluations, run_race
 from tunelab.study.run import read_record
 from tunelab.study.runner import Job, Pool, plan_workers
@@ -137,6 +138,8 @@ def compare(
         if fresh:
             _clear(root)
         _check_other_data(root, config)
+        more = _augment_all(config, prepared, root, device, listener)
+        every = {**prepared, **more}
         check_disk(root, max(map(model_bytes, prepared.values())), workers)
         design = Design(config, len(first.splits))
         if config.race and not first.task(config).classes:
@@ -148,7 +151,7 @@ def compare(
             rows = len(first.splits[0].train)
             config = config.model_copy(update={"train": enough_evaluations(config.train, rows)})
         notes = [
-            *dict.fromkeys(note for each in prepared.values() for note in each.notes),
+            *dict.fromkeys(note for each in every.values() for note in each.notes),
             *(f"settings of {n} are unused: it is not compared" for n in sorted(unused)),
             *([design.note] if design.note else []),
         ]
@@ -156,8 +159,8 @@ def compare(
         with output_errors(root):
             _write_study(root, config, first)
         references = _references(pool, prepared, root, device, notes)
-        executor = Executor(pool, root, prepared, device, listener, references)
-        planned, failed = _plan(config, entries, design, prepared, executor, references, root)
+        executor = Executor(pool, root, every, device, listener, references)
+        planned, failed = _plan(config, entries, design, every, executor, references, root)
         entries = [entry for entry in entries if entry.name not in failed]
         if not entries:
             raise TrainingError(_all_failed(executor.failures))
@@ -187,6 +190,7 @@ def compare(
                 design=design,
                 entries=tuple(entries),
                 prepared=prepared,
+                augmented=more,
                 judged=judged,
                 curve=tuning.curve,
                 trials={entry.name: tuning.trials(entry.name) for entry in entries},
@@ -202,7 +206,7 @@ def compare(
         )
         with output_errors(root):
             _write_record(root, record)
-        bundle = _winner(config, record, tuning, judged, prepared, executor, workers * threads, root)
+        bundle = _winner(config, record, tuning, judged, every, executor, workers * threads, root)
         if config.keep == "best":
             for works in judged.values():
                 prune(works)
@@ -215,7 +219,7 @@ def _prepare_all(config: StudyConfig, entries: Sequence[Candidate], root: Path) 
     found = {}
     for name in dict.fromkeys(entry.model.name for entry in entries):
         model = config.model.model_copy(update={"name": name})
-        whole = prepare(config.files, config.task, config.data, model)
+        whole = prepare(config.files, config.task, config.data, model, config.task_settings)
         found[name] = replace(whole, features=root / "features")
     known: dict[str, str] = {}
     for name, each in found.items():
@@ -226,6 +230,26 @@ def _prepare_all(config: StudyConfig, entries: Sequence[Candidate], root: Path) 
     digests = {split.digest for each in found.values() for split in each.splits[:1]}
     assert len(digests) == 1, "a split depends on the rows and the seed alone"
     return found
+
+
+def _augment_all(
+    config: StudyConfig, prepared: Mapping[str, Prepared], root: Path, device: str, listener: Listener
+) -> dict[str, Prepared]:
+    """The same with copies of the training rows, under names of their own; none without a recipe."""
+    if not config.augment.recipe:
+        return {}
+    listener("", "augmenting", {"recipe": config.augment.recipe})
+    return {
+        which(each.model, config.augment): augmented(
+            each,
+            config.augment,
+            config.task,
+            uses_of(len(each.splits), config.curve),
+            root / "augmented",
+            device,
+        )
+        for each in prepared.values()
+    }
 
 
 def _references(
@@ -270,7 +294,7 @@ def _plan(
             probe,
             (
                 work.config,
-                prepared[work.config.model.name].lean(),
+                prepared[which(work.config.model, work.config.augment)].lean(),
                 root / "probes" / work.name,
                 executor.device,
                 references.get(work.config.model.name),
@@ -404,7 +428,7 @@ def _clear(folder: Path) -> None:
                 "give another folder with --out"
             )
         return
-    for name in ("runs", "winner", "reference", "probes", "features"):
+    for name in ("runs", "winner", "reference", "probes", "features", "augmented"):
         shutil.rmtree(folder / name, ignore_errors=True)
     for name in (
         "study.json",
@@ -441,6 +465,10 @@ def _write_study(root: Path, config: StudyConfig, prepared: Prepared) -> None:
     values["files"] = [str(Path(f).resolve()) for f in config.files]
     values["model"]["name"] = _resolved(config.model.name)
     values["models"] = [_resolved(name) for name in config.models]
+    new = values["augment"]
+    new["synonyms"] = [str(Path(f).expanduser().resolve()) for f in config.augment.synonyms]
+    new["translators"] = [_resolved(name) for name in config.augment.translators]
+    new["masked"] = _resolved(config.augment.masked) if config.augment.masked else None
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     write_atomically(root / "study.yaml", text.encode("utf-8"))
     write_json(root / "findings.json", [finding.as_dict() for finding in prepared.findings])

@@ -10,7 +10,7 @@ from tunelab.config import RunConfig
 from tunelab.errors import TrainingError
 from tunelab.files import output_errors, write_json
 from tunelab.provenance import versions
-from tunelab.study.prepare import Prepared
+from tunelab.study.prepare import Prepared, which
 from tunelab.study.run import Bars, Kind, read_record, run_folder
 from tunelab.study.runner import Job, Outcome, Pool
 from tunelab.study.worker import halted_run, train_run, trial_run, verify_run
@@ -73,7 +73,7 @@ class Executor:
         folder = run_folder(
             self.root / "runs",
             config,
-            self._prepared[config.model.name],
+            self._prepared[which(config.model, config.augment)],
             self.pool.threads,
             self.device,
             kind,
@@ -156,7 +156,7 @@ class Executor:
                 self._failed(outcome, None)
 
     def _job(self, work: Work) -> Job:
-        prepared = self._lean[work.config.model.name]
+        prepared = self._lean[which(work.config.model, work.config.augment)]
         reference = self._references.get(work.config.model.name) if work.kind == "judged" else None
         if work.halt is not None:
             arguments = (work.config, prepared, work.folder, self.device, work.kind, reference, work.halt)
@@ -168,7 +168,7 @@ class Executor:
         )
 
     def _verification(self, work: Work) -> Job:
-        prepared = self._lean[work.config.model.name]
+        prepared = self._lean[which(work.config.model, work.config.augment)]
         return Job(work.name, verify_run, (work.folder, prepared, self.device))
 
     def _failed(self, outcome: Outcome, work: Work | None) -> None:

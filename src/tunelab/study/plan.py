@@ -24,7 +24,7 @@ from tunelab.data.batch import Examples, epoch_batches, sorted_batches
 from tunelab.errors import Stopped
 from tunelab.study import forgetting
 from tunelab.study.prepare import Prepared
-from tunelab.study.run import Kind, attach, judging, peak_memory, save_bundle, speed_up
+from tunelab.study.run import Kind, ask_untouched, attach, judging, peak_memory, save_bundle, speed_up
 from tunelab.tasks.base import Task
 from tunelab.train.evaluate import predict_logits, tokens_at_once
 from tunelab.train.loop import train
@@ -79,11 +79,12 @@ def probe_run(
     """Measures a method in this (fresh) process; `folder` is used for scratch and removed."""
     method = methods.find(config.method).make(config.settings)
     task = prepared.task(config, config.fold, config.share)
+    precision = choose(config.train.precision, device)
+    prepared, _ = ask_untouched(config, prepared, task, precision, True)
     began = time.monotonic()
     tuned, _ = attach(config, prepared, method, task, device)
     load_seconds = time.monotonic() - began
     split = prepared.split(config.fold, config.share)
-    precision = choose(config.train.precision, device)
     shutil.rmtree(folder, ignore_errors=True)
 
     judged = prepared.examples(split.test if len(split.test) else split.valid, task)
@@ -233,7 +234,7 @@ def predict_seconds(probe: Probe, config: RunConfig, prepared: Prepared, kind: K
     """Seconds of one run: opening, training, evaluations, judging and saving."""
     split = prepared.split(config.fold, config.share)
     steps, tokens = _training_size(prepared, config)
-    per_epoch = math.ceil(len(prepared.rows(split.train)) / config.train.batch_size)
+    per_epoch = math.ceil(len(prepared.lengths(split.train)) / config.train.batch_size)
     evaluations = max(1.0, steps / per_epoch * config.train.evaluations_per_epoch)
     seconds = probe.load_seconds + probe.step_seconds * steps + probe.token_seconds * tokens
     seconds += evaluations * probe.evaluate_seconds * _evaluation_tokens(prepared, split.valid, device)
@@ -248,8 +249,7 @@ def predict_seconds(probe: Probe, config: RunConfig, prepared: Prepared, kind: K
 def predict_memory(probe: Probe, config: RunConfig, prepared: Prepared, seconds: float) -> float:
     """Largest resident memory of one run, bytes: more sizes of batches take more, and so do checkpoints."""
     total, _ = _training_size(prepared, config)
-    split = prepared.split(config.fold, config.share)
-    lengths = prepared.lengths(split.train)
+    lengths = prepared.lengths(prepared.training(config.fold, config.share))
     shapes = min(len(np.unique(lengths)), total)
     memory = probe.memory_bytes + probe.growth_bytes * max(0.0, math.log2(shapes / probe.shapes))
     long = seconds - probe.load_seconds > config.train.checkpoint_seconds
@@ -258,9 +258,8 @@ def predict_memory(probe: Probe, config: RunConfig, prepared: Prepared, seconds:
 
 def _training_size(prepared: Prepared, config: RunConfig) -> tuple[int, int]:
     """Optimizer steps, and tokens with padding over all of them."""
-    split = prepared.split(config.fold, config.share)
-    lengths = prepared.lengths(split.train)
-    total = total_steps(len(lengths), config.train)
+    lengths = prepared.lengths(prepared.training(config.fold, config.share))
+    total = total_steps(len(prepared.lengths(prepared.split(config.fold, config.share).train)), config.train)
     return total, _tokens(lengths.tobytes(), config.train.batch_size, config.seed, total)
 
 

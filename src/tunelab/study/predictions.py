@@ -1,6 +1,6 @@
 """The predictions of finished runs, read back: what the verdict is made of."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ class Judged:
 
     errors_SN: how wrong each prediction is (0: right); said_SN: the predictions themselves. Of tasks with
     classes also, predicted_SN: their numbers, confidence_SN: the probability of the predicted class; else
-    both are None. folders: of the runs.
+    both are None. parts: of each seed, F1 by class or type. folders: of the runs.
     """
 
     name: str
@@ -31,6 +31,7 @@ class Judged:
     predicted_SN: np.ndarray | None
     confidence_SN: np.ndarray | None
     folders: tuple[Path, ...]
+    parts: tuple[Mapping[str, RunScore], ...] = ()
 
     @property
     def items(self) -> int:
@@ -56,6 +57,7 @@ def gather(name: str, folders: Sequence[Path], task: Task, folds: int) -> Judged
         predicted_SN=np.stack([_codes(frame["prediction"], task) for frame in frames]) if known else None,
         confidence_SN=np.stack([_confidence(frame) for frame in frames]) if known else None,
         folders=tuple(folder for parts in whole for folder in parts),
+        parts=tuple(task.part_scores(frame) for frame in frames),
     )
 
 

@@ -2,30 +2,46 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from tunelab import tasks
-from tunelab.config import DataConfig, LossConfig, ModelConfig, RunConfig, StudyConfig, build
+from tunelab.config import AugmentConfig, DataConfig, ModelConfig, RunConfig, Section, StudyConfig, build
 from tunelab.data.assign import spread
 from tunelab.data.batch import Examples
 from tunelab.data.check import NEAR_CHARACTERS, ORDER, Finding, check, drop_unusable, fix, stop_on_errors
 from tunelab.data.encode import Tokens, facts
-from tunelab.data.findings import drawn, of_drawn, part_of
+from tunelab.data.findings import drawn, found, of_drawn, part_of
 from tunelab.data.layout import Encoded, Units
 from tunelab.data.similar import duplicate_groups, near_groups
 from tunelab.data.split import Split, final_split, make_splits
 from tunelab.data.table import Table
-from tunelab.models import Located, fingerprint, load_tokenizer, locate, settle_length
-from tunelab.tasks.base import Task
+from tunelab.errors import ConfigError
+from tunelab.models import Located, fingerprint, language_head, load_tokenizer, locate, settle_length
+from tunelab.study.copies import Copies
+from tunelab.tasks.base import NoSettings, Task
 
-__all__ = ["Prepared", "examine", "prepare"]
+__all__ = ["Prepared", "examine", "prepare", "which"]
 
 #: What a user may say of the file's columns (a task refuses what it does not have).
-_ROLES = ("text", "text_pair", "label", "group", "ends")
+_ROLES = (
+    "text",
+    "text_pair",
+    "label",
+    "group",
+    "ends",
+    "chosen",
+    "rejected",
+    "votes",
+    "margin",
+    "input",
+    "system",
+    "history",
+)
 
 
 @dataclass(frozen=True)
@@ -36,7 +52,10 @@ class Prepared:
     model: its settings, with the length settled; digest: of texts and labels; model_digest: of the
     pretrained weights; token_digest: of what the tokenizer made of the texts; strata: [N] of which a share of
     the training rows gets its part; form: what a bundle keeps of the data's form.
+    settings: the task's, with which the rows were read; head: which language model's head the model has.
     features: folder where the runs share what frozen layers give; None: each computes it for itself.
+    untouched: what the untouched model says of rows, by their key (see untouched.py).
+    copies: the table's last rows where they are no rows of the user's, but made from training rows.
     """
 
     table: Table
@@ -53,8 +72,12 @@ class Prepared:
     token_digest: str
     strata: tuple[str, ...]
     form: Mapping[str, Any]
+    settings: Section = field(default_factory=NoSettings)
+    head: str = ""
     reads: tuple[str, ...] = ()
     features: Path | None = None
+    untouched: Mapping[str, np.ndarray] = field(default_factory=dict)
+    copies: Copies | None = None
 
     @property
     def tokens(self) -> Tokens:
@@ -71,10 +94,14 @@ class Prepared:
         return self.encoded.rows(items)
 
     def lengths(self, items: np.ndarray) -> np.ndarray:
-        """Tokens of each of their rows after truncation."""
+        """Tokens of each of their rows after truncation; of rows that go together all, with their padding."""
         assert self.model.max_length is not None, "settled in prepare"
         lengths: np.ndarray = np.minimum(self.tokens.lengths[self.rows(items)], self.model.max_length)
-        return lengths
+        if not self.encoded.together:
+            return lengths
+        lengths_NS = lengths.reshape(len(items), -1)
+        together: np.ndarray = lengths_NS.max(1) * lengths_NS.shape[1]
+        return together
 
     def units(self, items: np.ndarray) -> Units | None:
         """The parts of these items that are labelled, see `Encoded.units_of`."""
@@ -98,10 +125,45 @@ class Prepared:
         kept = np.sort(whole.train[order[: max(1, round(share * len(whole.train)))]])
         return replace(whole, train=kept, digest=f"{whole.digest}-{len(kept)}")
 
+    def training(self, fold: int, share: float = 1.0) -> np.ndarray:
+        """What a run learns from: the training rows of its split, and after them their copies where there are
+        any. Everything else (the pace, the task's labels, what is judged) goes by the split alone."""
+        rows = self.split(fold, share).train
+        if self.copies is None:
+            return rows
+        return np.concatenate([rows, self.own + self.copies.of((fold, share), rows)])
+
+    @property
+    def own(self) -> int:
+        """How many rows are the user's own; those after them are copies."""
+        return len(self.table) - (len(self.copies) if self.copies is not None else 0)
+
     def trained_rows(self, fold: int) -> np.ndarray:
         """The rows that runs on this fold or, where there are several, on any fold train or validate on."""
-        splits = self.splits if len(self.splits) > 1 else (self.split(fold),)
-        return np.unique(np.concatenate([part for split in splits for part in (split.train, split.valid)]))
+        folds = range(len(self.splits)) if len(self.splits) > 1 else (fold,)
+        parts = [part for at in folds for part in (self.training(at), self.split(at).valid)]
+        return np.unique(np.concatenate(parts))
+
+    def with_copies(self, task: str, frame: pd.DataFrame, copies: Copies) -> "Prepared":
+        """The same study whose trainings also learn from copies; frame: their rows, as those of the table."""
+        notes = (*self.notes, *copies.notes)
+        if not len(copies):
+            return replace(self, copies=copies, notes=notes)
+        kind = tasks.find(task)
+        tokenizer, _ = load_tokenizer(self.base, self.model)
+        kind.dress(tokenizer, self.settings)
+        new = replace(self.table, frame=frame[list(self.table.frame)].reset_index(drop=True))
+        encoded = self.encoded.joined(_encode(new, kind, tokenizer, self.model))
+        whole = replace(self.table, frame=pd.concat([self.table.frame, new.frame], ignore_index=True))
+        return replace(
+            self,
+            table=whole,
+            encoded=encoded,
+            digest=_digest(whole),
+            token_digest=encoded.tokens.digest(),
+            notes=notes,
+            copies=copies,
+        )
 
     def lean(self) -> "Prepared":
         """Without what only the baselines read: this is what travels to the workers."""
@@ -114,33 +176,73 @@ class Prepared:
 
     def task(self, config: RunConfig | StudyConfig, fold: int = 0, share: float = 1.0) -> Task:
         """The task of these settings, fitted to this fold's training rows."""
-        labels = self.table.frame["label"]
+        labels = self.table.frame["label"].iloc[: self.own]
         train = labels.iloc[self.split(fold, share).train]
         kind = tasks.find(config.task)
-        settings = build(kind.Settings, config.task_settings, where=config.task)
+        settings = _settings(kind, config.task_settings, self.head, self.base.name)
+        for name in kind.read_by:
+            if getattr(settings, name) != getattr(self.settings, name):
+                raise ConfigError(
+                    f"setting '{kind.name}.{name}' decides how the rows are read, so it is one for a whole "
+                    "study; compare its values in two studies"
+                )
         return kind.fit(labels.tolist(), train.tolist(), config.loss, settings)
 
     def examples(self, items: np.ndarray, task: Task) -> Examples:
         """The rows of these items, ready for the loop."""
         assert self.model.max_length is not None, "settled in prepare"
         targets = task.targets(self.table.frame["label"].tolist(), self.encoded)
-        return task.examples(self.encoded, self.rows(items), targets, self.model.max_length, self.pad_id)
+        examples = task.examples(self.encoded, self.rows(items), targets, self.model.max_length, self.pad_id)
+        return self.held(examples, task)
+
+    def held(self, examples: Examples, task: Task) -> Examples:
+        """The same rows held against the untouched model, where it has been asked of them."""
+        outputs = self.untouched.get(examples.key()) if self.untouched else None
+        return examples if outputs is None else task.referred(examples, outputs)
+
+
+def which(model: ModelConfig, augment: AugmentConfig) -> str:
+    """The name under which a study keeps what the runs of a model, with or without new rows, share."""
+    return f"{model.name}+augment" if augment.recipe else model.name
+
+
+def _settings(kind: type[Task], values: Mapping[str, Any], head: str, name: str) -> Section:
+    return kind.settle(build(kind.Settings, values, where=kind.name), head, name)
 
 
 def examine(
-    files: tuple[str, ...], task: str, data: DataConfig, model: ModelConfig | None
+    files: tuple[str, ...],
+    task: str,
+    data: DataConfig,
+    model: ModelConfig | None,
+    settings: Mapping[str, Any] | None = None,
 ) -> tuple[Table, list[Finding]]:
-    """Reads the files and lets the data doctor look, with the model's tokenizer where one is given."""
+    """Reads the files and lets the data doctor look, with the model's tokenizer where one is given; settings:
+    the task's own."""
     kind = tasks.find(task)
     table = _read(files, kind, data)
     if model is None:
-        return table, check(table, labels=kind.labels_check())
+        return table, _without_tokens(table, kind)
     base = locate(model)
     model = settle_length(base, model)
+    build(kind.Settings, settings or {}, where=kind.name)
+    try:
+        own = _settings(kind, settings or {}, language_head(base), base.name)
+    except ConfigError as reason:  # (often of a model that the user did not name)
+        title = f"Tokens were not looked at: {reason}."
+        advice = "Name your model with --model."
+        told = found(table, "tokens-not-looked-at", "warning", title, advice=advice, examples=())
+        return table, [*_without_tokens(table, kind), told]
     tokenizer, _ = load_tokenizer(base, model)
+    kind.dress(tokenizer, own)
     rows = drawn(len(table))
     encoded = _encode(table if rows is None else part_of(table, rows), kind, tokenizer, model)
-    return table, _findings(table, kind, encoded, tokenizer, model, None, base.name, rows)
+    return table, _findings(table, kind, encoded, tokenizer, model, _groups(table, kind), base.name, rows)
+
+
+def _without_tokens(table: Table, kind: type[Task]) -> list[Finding]:
+    known = check(table, None, None, _groups(table, kind), kind.labels_check())
+    return [finding for finding in known if finding.code not in kind.usual]
 
 
 def _read(files: tuple[str, ...], kind: type[Task], data: DataConfig) -> Table:
@@ -170,31 +272,43 @@ def _findings(
     looked = table if rows is None else part_of(table, rows)
     known = replace(facts(looked.texts, encoded.whole, tokenizer, name), rows=rows)
     length = None if kind.windowed else model.max_length
-    found = check(table, known, length, groups, kind.labels_check())
-    if any(finding.severity == "error" for finding in found):
-        return found
-    found += [of_drawn(finding, rows) for finding in kind.check_encoded(looked, encoded)]
-    return sorted(found, key=lambda finding: ORDER[finding.severity])
+    findings = check(table, known, length, groups, kind.labels_check())
+    findings = [finding for finding in findings if finding.code not in kind.usual]
+    if any(finding.severity == "error" for finding in findings):
+        return findings
+    findings += [of_drawn(finding, rows) for finding in kind.check_encoded(looked, encoded)]
+    return sorted(findings, key=lambda finding: ORDER[finding.severity])
 
 
-def prepare(files: tuple[str, ...], task: str, data: DataConfig, model: ModelConfig) -> Prepared:
-    """Reads, checks, mends, splits and encodes; no weights are opened.
+def prepare(
+    files: tuple[str, ...],
+    task: str,
+    data: DataConfig,
+    model: ModelConfig,
+    settings: Mapping[str, Any] | None = None,
+) -> Prepared:
+    """Reads, checks, mends, splits and encodes; no weights are opened. settings: the task's own.
 
     Raises:
+        ConfigError: the model cannot do the task.
         DataError: the files cannot be read, or the data doctor found errors.
         ModelError: the model is not to be had.
     """
     kind = tasks.find(task)
     base = locate(model)
     model = settle_length(base, model)
+    head = language_head(base)
+    own = _settings(kind, settings or {}, head, base.name)
     table = _read(files, kind, data)
     tokenizer, told = load_tokenizer(base, model)
-    notes = [*table.notes, *told]
+    notes = [*table.notes, *told, *kind.dress(tokenizer, own)]
     if data.fix:  # what is mended is no error any more
         table, mended = fix(table, kind.labels_check())
         notes += mended
+        table, mended = kind.mend(table)
+        notes += mended
     encoded = _encode(table, kind, tokenizer, model)
-    groups = _groups(table)
+    groups = _groups(table, kind)
     findings = _findings(table, kind, encoded, tokenizer, model, groups, base.name)
     stop_on_errors(findings)
     usable, dropped = drop_unusable(table, kind.needs_labels)
@@ -202,9 +316,11 @@ def prepare(files: tuple[str, ...], task: str, data: DataConfig, model: ModelCon
     if usable is not table:
         table = usable
         encoded = _encode(table, kind, tokenizer, model)
-        groups = _groups(table)
+        groups = _groups(table, kind)
     if groups is None:
-        groups = duplicate_groups(table.texts)
+        groups = duplicate_groups(kind.grouping(table) or table.texts)
+    if shown := kind.example(encoded, tokenizer):
+        notes.append(shown)
     strata = kind.strata(table.frame["label"].tolist())
     splits = make_splits(table, groups, data, strata)
     return Prepared(
@@ -222,19 +338,27 @@ def prepare(files: tuple[str, ...], task: str, data: DataConfig, model: ModelCon
         token_digest=encoded.tokens.digest(),
         strata=tuple(strata),
         form=kind.form(table),
+        settings=own,
+        head=head,
         reads=kind.reads,
     )
 
 
-def _groups(table: Table) -> np.ndarray | None:
+def _groups(table: Table, kind: type[Task]) -> np.ndarray | None:
     """Near-duplicate groups, or None where there is too much text to look for them (the doctor tells)."""
-    texts = table.texts
-    return near_groups(texts) if sum(map(len, texts)) <= NEAR_CHARACTERS else None
+    texts = kind.grouping(table)
+    if texts is None:
+        texts = table.texts
+        return near_groups(texts) if sum(map(len, texts)) <= NEAR_CHARACTERS else None
+    number = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+    if sum(map(len, number)) > NEAR_CHARACTERS:
+        return None
+    return near_groups(list(number))[[number[text] for text in texts]]
 
 
 def _digest(table: Table) -> str:
     digest = hashlib.sha256()
-    for role in ("text", "text_pair", "label", "units", "split"):
+    for role in ("text", "text_pair", "chosen", "rejected", "label", "units", "split"):
         for value in table.frame.get(role, ()):
             data = str(value).encode("utf-8", "surrogatepass")
             digest.update(len(data).to_bytes(8, "little"))

@@ -31,6 +31,7 @@ from tunelab.provenance import code_digest, machine, versions
 from tunelab.serve.bundle import bundle_bytes, open_bundle, write_bundle
 from tunelab.study import forgetting
 from tunelab.study.prepare import Prepared
+from tunelab.study.untouched import Wanted, with_untouched
 from tunelab.tasks.base import Task
 from tunelab.train import checkpoint
 from tunelab.train.evaluate import predict_logits
@@ -43,6 +44,7 @@ __all__ = [
     "TOLERANCE",
     "Bars",
     "Kind",
+    "ask_untouched",
     "attach",
     "judge_of",
     "judging",
@@ -97,6 +99,10 @@ def run_folder(
     }
     train = key["config"]["train"]
     train["learning_rate"] = train["learning_rate"] or methods.find(config.method).learning_rate
+    key["config"].pop("augment")  # what it made is among the data; what of it is learnt from:
+    if prepared.copies is not None:
+        learnt = np.ascontiguousarray(prepared.training(config.fold, config.share), dtype=np.int64)
+        key["learnt"] = hashlib.sha256(learnt.data).hexdigest()
     # How often a run writes checkpoints or where its model lies changes nothing of its result.
     train.pop("checkpoint_seconds")
     key["config"]["model"] = prepared.model.model_dump(mode="json", exclude={"name"})
@@ -128,12 +134,14 @@ def run_once(
 
     reference: what the untouched model does on general text, to measure forgetting by; None: not measured.
     """
-    began, clock = time.time(), time.monotonic()
+    began = time.time()
     _write_config(config, folder)
     method = methods.find(config.method).make(config.settings)
     task = prepared.task(config, config.fold, config.share)
-    tuned, total = attach(config, prepared, method, task, device)
     precision = choose(config.train.precision, device)
+    prepared, untouched_seconds = ask_untouched(config, prepared, task, precision, kind != "trial")
+    clock = time.monotonic()
+    tuned, total = attach(config, prepared, method, task, device)
     load_seconds = time.monotonic() - clock
     with speed_up(config, prepared, tuned, task, precision) as fast:
         trained = train(
@@ -146,6 +154,7 @@ def run_once(
             seed=config.seed,
             folder=folder,
             precision=precision,
+            pace=_pace(config, prepared, task),
             listener=listener,
             stop=stop,
         )
@@ -159,7 +168,10 @@ def run_once(
         "share": config.share,
         "deciding": task.deciding,
         "valid": trained.best,
-        "cost": {**_cost(trained, tuned, total, load_seconds), "trunk_seconds": fast.trunk_seconds},
+        "cost": {
+            **_cost(trained, tuned, total, load_seconds),
+            "trunk_seconds": fast.trunk_seconds + untouched_seconds,
+        },
         "training": {**_training(trained, config, method, precision), "levers": fast.told},
         "notes": trained.notes,
         "provenance": {
@@ -204,14 +216,28 @@ def attach(
     return method.attach(task.equip(model)), total
 
 
+def ask_untouched(
+    config: RunConfig, prepared: Prepared, task: Task, precision: Precision, judged: bool
+) -> tuple[Prepared, float]:
+    """See `with_untouched`: what a run trains on, validates on and (judged) is judged on."""
+    split = prepared.split(config.fold, config.share)
+    last = split.test if len(split.test) else split.valid
+    learnt = prepared.training(config.fold, config.share)
+    wanted: list[Wanted] = [(learnt, precision, True), (split.valid, precision, False)]
+    if judged:
+        wanted.append((last, choose("float32", precision.device), False))
+    return with_untouched(prepared, task, wanted)
+
+
 def speed_up(
     config: RunConfig, prepared: Prepared, tuned: Tuned, task: Task, precision: Precision
 ) -> contextlib.AbstractContextManager[Faster]:
     """The context in which a run is trained and validated, and the rows to do it with."""
     split = prepared.split(config.fold, config.share)
+    learnt = prepared.training(config.fold, config.share)
     return faster(
         tuned,
-        prepared.examples(split.train, task),
+        prepared.held(task.for_training(prepared.examples(learnt, task)), task),
         prepared.examples(split.valid, task),
         prepared.examples(prepared.trained_rows(config.fold), task),
         _speed(config, prepared),
@@ -244,7 +270,7 @@ def judge_of(
 ) -> Callable[[], tuple[dict[str, float], str]]:
     """What the loop calls to score the validation items, of which `valid` are the rows."""
     items = prepared.split(config.fold, config.share).valid
-    truth, units = task.truth(prepared.labels(items)), prepared.units(items)
+    truth, units = task.truth_of(prepared.table.frame.iloc[items]), prepared.units(items)
     keep = task.keep_of(tuned.model)
 
     def judge() -> tuple[dict[str, float], str]:
@@ -265,6 +291,7 @@ def save_bundle(
 ) -> None:
     """The bundle of a method trained on this study's data."""
     tokenizer, _ = load_tokenizer(prepared.base, prepared.model)
+    task.dress(tokenizer, prepared.settings)
     write_bundle(
         folder,
         tuned=tuned,
@@ -304,7 +331,8 @@ def _judge_test(
         )
     record["cost"]["test_seconds"] = time.monotonic() - began + spared  # as if it had been alone
     record["judged_on"] = "test" if len(split.test) else "valid"
-    record["scores"] = task.scores(outputs, task.truth(prepared.labels(rows)), prepared.units(rows))
+    truth = task.truth_of(prepared.table.frame.iloc[rows])
+    record["scores"] = task.scores(outputs, truth, prepared.units(rows))
     with output_errors(folder):
         write_predictions(folder / "predictions.parquet", prepared, task, rows, outputs)
 
@@ -333,10 +361,28 @@ def _about(config: RunConfig, prepared: Prepared, precision: str) -> dict[str, A
         if len(split.test)
         else "validation rows (they also chose the best step; the study's table has the honest score)",
         "training": (
-            f"{len(split.train)} rows, validated on {len(split.valid)}, "
-            f"{total_steps(len(prepared.rows(split.train)), config.train)} steps of {config.train.batch_size}, {precision}"
+            f"{len(split.train)} rows{_copies(config, prepared)}, validated on {len(split.valid)}, "
+            f"{total_steps(len(prepared.lengths(split.train)), config.train)} steps of "
+            f"{config.train.batch_size}, {precision}"
         ),
     }
+
+
+def _pace(config: RunConfig, prepared: Prepared, task: Task) -> int | None:
+    """The rows of an epoch without copies: with them a training has as many steps and validations as without,
+    so that what is compared differs in its rows alone."""
+    if prepared.copies is None:
+        return None
+    rows = prepared.split(config.fold, config.share).train
+    return len(task.for_training(prepared.examples(rows, task)))
+
+
+def _copies(config: RunConfig, prepared: Prepared) -> str:
+    if prepared.copies is None:
+        return ""
+    split = prepared.split(config.fold, config.share)
+    new = len(prepared.training(config.fold, config.share)) - len(split.train)
+    return f" and {new} made from them ({', '.join(prepared.copies.recipe)})"
 
 
 def _cost(trained: Trained, tuned: Tuned, total: int, load_seconds: float) -> dict[str, Any]:
@@ -377,8 +423,8 @@ def _training(trained: Trained, config: RunConfig, method: Method, precision: An
 def write_predictions(
     path: Path, prepared: Prepared, task: Task, rows: np.ndarray, outputs: np.ndarray
 ) -> None:
-    """What was said of each item; and the outputs themselves, of a task on tokens for the first items only
-    (in a file beside it)."""
+    """What was said of each item; and the outputs themselves, where those are not one row an item for the
+    first items only (in a file beside it)."""
     frame = prepared.table.frame.iloc[rows]
     parts = [
         pd.DataFrame(
@@ -391,8 +437,10 @@ def write_predictions(
         ),
         task.decode(outputs, frame, prepared.units(rows)),
     ]
-    if task.per_token:
-        first = outputs[: int(prepared.lengths(rows[:_VERIFIED_ROWS]).sum())]
+    if len(outputs) != len(rows):
+        own = prepared.rows(rows[:_VERIFIED_ROWS])
+        per_row = len(outputs) == len(prepared.rows(rows))
+        first = outputs[: len(own) if per_row else int(prepared.lengths(rows[:_VERIFIED_ROWS]).sum())]
         write_atomically(path.with_suffix(".safetensors"), save({"outputs": np.ascontiguousarray(first)}))
     else:
         parts.append(pd.DataFrame(outputs, columns=[f"logit({i})" for i in range(outputs.shape[1])]))
@@ -409,12 +457,14 @@ def verify(folder: Path, prepared: Prepared, device: str = "cpu") -> dict[str, A
     record = read_record(folder)
     rows, stored = _stored(folder)
     opened = open_bundle(folder / "bundle", device, prepared.model.trust_remote_code)
+    prepared, _ = with_untouched(prepared, opened.task, [(rows, choose("float32", device), False)])
     outputs = predict_logits(
         opened.tuned.model,
         prepared.examples(rows, opened.task),
         choose("float32", device),
         keep=opened.task.keep_of(opened.tuned.model),
     )
+    outputs, stored = opened.task.same(outputs), opened.task.same(stored)
     difference = float(np.abs(outputs - stored).max())
     scale = max(1.0, float(np.abs(outputs).max()))
     same = difference <= TOLERANCE * scale

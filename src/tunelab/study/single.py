@@ -9,9 +9,11 @@ from tunelab import methods
 from tunelab.config import RunConfig
 from tunelab.errors import ConfigError
 from tunelab.measure.cost import check_disk
+from tunelab.study.augmented import augmented, uses_of
 from tunelab.study.common import check_trackers, locked, model_bytes
 from tunelab.study.execute import Executor, Listener
-from tunelab.study.prepare import prepare
+from tunelab.study.prepare import prepare, which
+from tunelab.study.recipes import check_recipe
 from tunelab.study.run import read_record, restore_bundle
 from tunelab.study.runner import Pool, plan_workers
 
@@ -33,21 +35,27 @@ def run_single(
         InputError, TrainingError, Stopped: as `tunelab.study.compare.compare`.
     """
     methods.find(config.method).make(config.settings)
+    check_recipe(config.augment, config.task)
     check_trackers(config.train)
     with locked(root):
         pool = Pool(1, plan_workers(1, device)[1], listener)
         pool.warm_up()
-        prepared = prepare(config.files, config.task, config.data, config.model)
+        prepared = prepare(config.files, config.task, config.data, config.model, config.task_settings)
         prepared = replace(prepared, features=root / "features")
         check_disk(root, model_bytes(prepared), 1)
         if config.fold >= len(prepared.splits):
             raise ConfigError(f"there is no fold {config.fold}: this study has {len(prepared.splits)}")
+        if config.augment.recipe:
+            listener("", "augmenting", {"recipe": config.augment.recipe})
+            own = [(config.fold, 1.0), (config.fold, config.share)]
+            uses = list(dict.fromkeys([*uses_of(len(prepared.splits)), *own]))
+            prepared = augmented(prepared, config.augment, config.task, uses, root / "augmented", device)
         listener(
             "",
             "prepared",
             {"prepared": prepared, "notes": list(prepared.notes), "workers": 1, "threads": pool.threads},
         )
-        executor = Executor(pool, root, {config.model.name: prepared}, device, listener)
+        executor = Executor(pool, root, {which(config.model, config.augment): prepared}, device, listener)
         work = executor.work(config.method, "judged" if config.fold >= 0 else "refit", config)
         if fresh and work.folder.exists():
             shutil.rmtree(work.folder)

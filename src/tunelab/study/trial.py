@@ -62,7 +62,7 @@ def run_until(
 ) -> dict[str, Any]:
     """Trains to the first evaluation after a share of the steps and leaves a checkpoint there ("paused")."""
     task = prepared.task(config, config.fold, config.share)
-    rows = len(prepared.rows(prepared.split(config.fold, config.share).train))
+    rows = len(prepared.lengths(prepared.split(config.fold, config.share).train))
     step = until * total_steps(rows, config.train)
 
     def there(until: float = math.inf) -> bool:

@@ -62,6 +62,7 @@ def run_config(
         method=candidate.method,
         settings=dict(candidate.settings),
         data=config.data,
+        augment=candidate.augment,
         model=candidate.model,
         loss=config.loss,
         train=train,

@@ -3,7 +3,7 @@
 import datetime
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,14 @@ from tunelab.records import (
     MethodResult,
     Pair,
     Race,
+    Sample,
     StudyRecord,
     Trial,
 )
 from tunelab.study.budget import Planned, table_of_runs
 from tunelab.study.candidates import Candidate
 from tunelab.study.curve import curve_points
+from tunelab.study.effect import augmentation_of
 from tunelab.study.execute import Work
 from tunelab.study.predictions import Judged, codes_of, gather, truth
 from tunelab.study.prepare import Prepared
@@ -67,6 +69,7 @@ class Evidence:
     race: Race | None
     root: Path
     device: str
+    augmented: Mapping[str, Prepared] = field(default_factory=dict)
 
 
 def conclude(evidence: Evidence) -> StudyRecord:
@@ -130,10 +133,18 @@ def conclude(evidence: Evidence) -> StudyRecord:
         pareto_time=_pareto(results, lambda r: r.cost.train_seconds),
         pareto_memory=_pareto(results, lambda r: r.cost.peak_memory_bytes),
         disagreements=_disagreements(found, advice, items_N, labels_N, task, own),
+        samples=_samples(evidence, advice, task, own),
         curve=curve,
         more_rows=more,
         crossings=crossed,
         race=evidence.race,
+        augmentation=next(
+            (
+                augmentation_of(each, task, evidence.entries, found, pool)
+                for each in evidence.augmented.values()
+            ),
+            None,
+        ),
         plan=table_of_runs(evidence.planned, [w for w in works if w.name not in evidence.failures]),
         findings=tuple(finding.as_dict() for finding in own.findings),
         notes=tuple(notes),
@@ -412,11 +423,35 @@ def _disagreements(
                 file=str(frame["file"].iloc[item]),
                 row=int(frame["row"].iloc[item]),
                 text=texts[item],
-                label=str(labels_N[at]),
-                predictions={name: _shown(usual[name][at]) for name in (advice.method, *others)},
+                label=task.shown(str(labels_N[at])),
+                predictions={name: _shown(usual[name][at]) or "–" for name in (advice.method, *others)},
             )
         )
     return tuple(rows)
+
+
+def _samples(evidence: Evidence, advice: Advice, task: Task, prepared: Prepared) -> tuple[Sample, ...]:
+    """What the advised method's model wrote after some test prompts."""
+    records = [read_record(work.folder) for work in evidence.judged[advice.method]]
+    written: list[dict[str, Any]] = next(
+        (record["samples"] for record in records if record.get("samples")), []
+    )
+    frame = prepared.table.frame
+    found = []
+    for sample in written:
+        item = sample["item"]
+        given, wanted = task.halves(str(frame["text"].iloc[item]), str(frame["label"].iloc[item]))
+        found.append(
+            Sample(
+                item=item,
+                file=str(frame["file"].iloc[item]),
+                row=int(frame["row"].iloc[item]),
+                text=given,
+                label=wanted,
+                prediction=sample["prediction"],
+            )
+        )
+    return tuple(found)
 
 
 def _usual(judged: Judged, task: Task) -> np.ndarray:

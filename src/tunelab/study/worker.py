@@ -13,7 +13,7 @@ import transformers
 import transformers.models.auto.modeling_auto
 
 from tunelab.config import RunConfig
-from tunelab.study import baselines, forgetting, latency, plan, run, trial
+from tunelab.study import baselines, forgetting, latency, plan, run, samples, trial
 from tunelab.study.prepare import Prepared
 
 __all__ = [
@@ -107,9 +107,11 @@ def reference_run(prepared: Prepared, path: Path, device: str, listener: Listene
 def latency_run(
     folder: Path, prepared: Prepared, device: str, listener: Listener, stop: Stop
 ) -> dict[str, float]:
-    """`latency.measure_latency` in this process."""
+    """`latency.measure_latency` in this process; of a model that writes, samples too."""
     _quiet()
-    return latency.measure_latency(folder, prepared, device)
+    found = latency.measure_latency(folder, prepared, device)
+    samples.write_samples(folder, prepared, device)
+    return found
 
 
 def verify_run(

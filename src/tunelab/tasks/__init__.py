@@ -1,9 +1,14 @@
 """What is learnt: one file a task, and the contract they share (base.py)."""
 
 from tunelab.errors import ConfigError, did_you_mean
+from tunelab.tasks.align import Align
+from tunelab.tasks.answer import Answer
 from tunelab.tasks.base import Task
 from tunelab.tasks.classify import Classify
+from tunelab.tasks.instruct import Instruct
+from tunelab.tasks.language import Language
 from tunelab.tasks.match import Match
+from tunelab.tasks.prefer import Prefer
 from tunelab.tasks.regress import Regress
 from tunelab.tasks.tag import Tag
 
@@ -14,6 +19,11 @@ TASKS: dict[str, type[Task]] = {
     "regress": Regress,
     "match": Match,
     "tag": Tag,
+    "answer": Answer,
+    "prefer": Prefer,
+    "align": Align,
+    "instruct": Instruct,
+    "language": Language,
 }
 
 

@@ -1,8 +1,8 @@
 """A chain over a model's token labels: the CRF that `tag.head=crf` puts above them.
 
-Its scores are kept a hundred times smaller than they are used: one learning rate serves the whole model, and a
-transition has to move by units while a pretrained weight moves by thousandths (bert4keras' `lr_multiplier` of
-its `ConditionalRandomField` is the same device).
+Its scores are kept a hundred times smaller than they are used: one learning rate serves the whole model, and
+a transition has to move by units while a pretrained weight moves by thousandths (bert4keras' `lr_multiplier`
+of its `ConditionalRandomField` is the same device).
 """
 
 from pathlib import Path
@@ -37,7 +37,7 @@ class Chain(nn.Module):
 
 
 def chain_of(model: Any) -> Chain:
-    """The chain that trains, wherever a method has wrapped the model (PEFT keeps a copy of what it trains)."""
+    """The chain that trains, wherever a method has wrapped the model (PEFT copies what it trains)."""
     chains = [module for module in model.modules() if isinstance(module, Chain)]
     moving = [chain for chain in chains if chain.transitions.requires_grad]
     return (moving or chains)[-1]

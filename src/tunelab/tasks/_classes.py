@@ -21,7 +21,7 @@ from tunelab.data.findings import Finding, Patient
 from tunelab.data.layout import Encoded, Units
 from tunelab.errors import ConfigError, DataError
 from tunelab.measure.metrics import classification_scores, softmax
-from tunelab.measure.statistics import RunScore, score_function
+from tunelab.measure.statistics import RunScore, class_f1, score_function
 from tunelab.objectives.classification import cross_entropy, focal
 from tunelab.tasks.base import Task
 
@@ -120,6 +120,10 @@ class Classes(Task):
         return score_function(
             self.deciding, self._codes(predictions["prediction"]), self._codes(predictions["label"])
         )
+
+    def part_scores(self, predictions: pd.DataFrame) -> dict[str, RunScore]:
+        ours, theirs = self._codes(predictions["prediction"]), self._codes(predictions["label"])
+        return {label: class_f1(ours, theirs, code) for code, label in enumerate(self.classes)}
 
     def errors(self, predictions: pd.DataFrame) -> np.ndarray:
         wrong: np.ndarray = (predictions["prediction"] != predictions["label"]).to_numpy(np.float64)

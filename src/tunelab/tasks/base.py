@@ -50,22 +50,33 @@ class Task(ABC):
     paper: ClassVar[str] = ""
     #: Columns that are read from the user's file.
     columns: ClassVar[tuple[Column, ...]] = ()
+    #: Columns of new texts, where they have names of their own; their cells are taken exactly as they are.
+    asks: ClassVar[tuple[Column, ...]] = ()
     #: Its name among the `pipeline`s of `transformers`, and what is given there besides the model.
-    pipeline: ClassVar[tuple[str, str]] = ("text-classification", "")
-    #: The `transformers` class that loads the pretrained model with this task's head.
-    model_class: ClassVar[str]
+    pipeline: tuple[str, str] = ("text-classification", "")
+    #: What is asked in the model card's example: a text, and the second one of a pair.
+    said_as: ClassVar[tuple[str, str]] = ("a text", "another one")
+    #: The `transformers` class that loads the pretrained model with this task's head; an instance may have
+    #: one of its own, where `settle` chose by the model.
+    model_class: str
     #: The task's own settings (`tag.head=crf`).
     Settings: ClassVar[type[Section]] = NoSettings
+    #: Settings that decide how the rows are read: they are the same in a whole study.
+    read_by: ClassVar[tuple[str, ...]] = ()
     #: A row without a label is of no use.
     needs_labels: ClassVar[bool] = True
     #: Labels are names, whose spellings may be unified.
     named_labels: ClassVar[bool] = False
     #: Long items are cut into windows, so that none of them is truncated.
     windowed: ClassVar[bool] = False
+    #: Findings of the data doctor that say nothing of such data (the task tells what matters itself).
+    usual: ClassVar[frozenset[str]] = frozenset()
     #: Columns of texts that `decode` reads (workers get no others).
     reads: ClassVar[tuple[str, ...]] = ()
     #: Targets are one a token, not one a row.
     per_token: ClassVar[bool] = False
+    #: Its baselines (see `study/baselines.py`); None: those for classes, or for numbers.
+    baselines: ClassVar[tuple[str, ...] | None] = None
     #: Names of the classes where a row's answer is one of them; else none.
     classes: tuple[str, ...] = ()
 
@@ -73,6 +84,18 @@ class Task(ABC):
     def read(cls, files: Sequence[str], chosen: Mapping[str, str]) -> Table:
         """The user's files as a table; raises `DataError`."""
         return read(files, cls.columns, chosen)
+
+    @classmethod
+    def settle(cls, settings: Section, head: str, name: str) -> Section:
+        """The settings with what they leave to the model; head: which language model's head it comes with
+        ("causal", "masked" or ""); name: of the model. Raises `ConfigError` where the model cannot do it."""
+        return settings
+
+    @classmethod
+    def dress(cls, tokenizer: Any, settings: Section) -> list[str]:
+        """Gives the tokenizer, in place, what this task's rows are written with and a bundle keeps; returns
+        what the user should know. Raises `ConfigError` where it cannot be."""
+        return []
 
     @classmethod
     def encode(cls, table: Table, tokenizer: Any, max_length: int, cache: bool = True) -> Encoded:
@@ -84,7 +107,7 @@ class Task(ABC):
 
     @classmethod
     def form(cls, table: Table) -> dict[str, Any]:
-        """What of the data's form a bundle must keep to read new texts as the training ones were read (JSON)."""
+        """What of the data's form a bundle must keep to read new texts as the training ones (JSON)."""
         return {}
 
     @classmethod
@@ -99,6 +122,27 @@ class Task(ABC):
     def check_encoded(cls, table: Table, encoded: Encoded) -> list[Finding]:
         """What the data doctor has to say of what the tokenizer makes of the labels."""
         return []
+
+    @classmethod
+    def example(cls, encoded: Encoded, tokenizer: Any) -> str:
+        """A row as the model reads it, to be shown before training; "": nothing to see."""
+        return ""
+
+    @classmethod
+    def mend(cls, table: Table) -> tuple[Table, list[str]]:
+        """What `fix` does beyond what it does for every task, and a sentence for every change."""
+        return table, []
+
+    @classmethod
+    def refused(cls, encoded: Encoded) -> str:
+        """Why new texts cannot be read whole; "" where they can."""
+        return ""
+
+    @classmethod
+    def grouping(cls, table: Table) -> list[str] | None:
+        """A text of each row: rows of which it is (nearly) the same stay on one side of every split; None:
+        all that a model reads."""
+        return None
 
     @classmethod
     def labels_check(cls) -> Labels:
@@ -156,6 +200,10 @@ class Task(ABC):
         """Rows of tokens ready for the loop."""
         return Examples(encoded.tokens, targets, rows, max_length, pad_id, self.per_token)
 
+    def for_training(self, examples: Examples) -> Examples:
+        """The same rows as the loop trains on them."""
+        return examples
+
     @abstractmethod
     def objective(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Summed loss and count of a micro-batch."""
@@ -168,9 +216,29 @@ class Task(ABC):
         """What is kept of this model's outputs; None: its logits."""
         return None
 
+    def refers(self, training: bool) -> bool:
+        """Whether rows (training: those that are trained on) are held against the untouched model."""
+        return False
+
+    def referred(self, examples: Examples, outputs: np.ndarray) -> Examples:
+        """Rows that know what the untouched model says of them; outputs: as `keep_of` keeps them."""
+        raise NotImplementedError
+
+    def outputs_of(self, preference_N: np.ndarray, lengths: Sequence[np.ndarray]) -> np.ndarray:
+        """Outputs of a rule that prefers one of two answers by so much; lengths: of both."""
+        raise NotImplementedError
+
+    def same(self, outputs: np.ndarray) -> np.ndarray:
+        """What of the outputs a reloaded model must give again to 1e-4."""
+        return outputs
+
     def truth(self, labels: Sequence[str]) -> Any:
         """What `scores` holds outputs against, one an item."""
         return self.targets(labels)
+
+    def truth_of(self, items: pd.DataFrame) -> Any:
+        """The same from the items' columns (`label`, and those in `reads`)."""
+        return self.truth(items["label"].tolist())
 
     @abstractmethod
     def decode(self, outputs: np.ndarray, items: pd.DataFrame, units: Units | None = None) -> pd.DataFrame:
@@ -187,6 +255,10 @@ class Task(ABC):
         """The deciding score as a function of item weights, from a run's predictions: a frame with `label`
         and what `decode` gave."""
 
+    def part_scores(self, predictions: pd.DataFrame) -> dict[str, RunScore]:
+        """F1 of each class or type, where answers have such, as `run_score` gives the deciding score."""
+        return {}
+
     @abstractmethod
     def errors(self, predictions: pd.DataFrame) -> np.ndarray:
         """How wrong each item's prediction is, [N] float64; 0: right. From the same frame as `run_score`."""
@@ -196,9 +268,39 @@ class Task(ABC):
         found: list[Any] = predictions["prediction"].tolist()
         return found
 
+    @property
+    def writes(self) -> int:
+        """How many tokens an answer has at most that the model writes; 0: it writes none."""
+        return 0
+
+    def prompts(self, table: Table, tokenizer: Any) -> list[list[int]]:
+        """Token ids of what the model is to go on from, one an item."""
+        raise NotImplementedError
+
+    def halves(self, text: str, label: str) -> tuple[str, str]:
+        """Of an item what the model is given and what it is to write, as a person reads them."""
+        return text, self.shown(label)
+
+    def stops(self, tokenizer: Any) -> list[int]:
+        """Ids of tokens that end what it writes."""
+        raise NotImplementedError
+
+    def shown(self, label: str) -> str:
+        """A label as a person reads it."""
+        return label
+
     @abstractmethod
     def told(self) -> str:
         """What it answers, in a sentence or two of the model card."""
+
+    def plain_use(self, pairs: bool) -> str:
+        """Python for the model card: how the plain `transformers` model is asked."""
+        kind, options = self.pipeline
+        text = '{"text": "a text", "text_pair": "another one"}' if pairs else '"a text"'
+        return (
+            "from transformers import pipeline\n\n"
+            f'pipeline("{kind}", model="path/to/this/folder"{options})({text})'
+        )
 
     @abstractmethod
     def as_dict(self) -> dict[str, Any]:

@@ -166,7 +166,9 @@ class Tag(Task):
     def targets(self, labels: Sequence[str], encoded: Encoded | None = None) -> np.ndarray:
         """The label of the unit that each token speaks for. An entity that a window's edge cuts begins anew
         there: every row then spells whole entities, which the CRF's rules ask for."""
-        assert encoded is not None and encoded.units is not None and encoded.firsts is not None
+        assert encoded is not None
+        assert encoded.units is not None
+        assert encoded.firsts is not None
         units, tokens = encoded.units, encoded.tokens
         targets = self.blank(encoded)
         for item, label in enumerate(labels):
@@ -279,6 +281,10 @@ class Tag(Task):
     def run_score(self, predictions: pd.DataFrame) -> RunScore:
         return entity_score_function(self.deciding, count_entities(*_both(predictions), self.types))
 
+    def part_scores(self, predictions: pd.DataFrame) -> dict[str, RunScore]:
+        counts = count_entities(*_both(predictions), self.types)
+        return {kind: entity_score_function("f1", counts.only(kind)) for kind in self.types}
+
     def errors(self, predictions: pd.DataFrame) -> np.ndarray:
         """Entities missed and entities that are none."""
         pairs = zip(*_both(predictions), strict=True)
@@ -301,7 +307,8 @@ class Tag(Task):
             if self.settings.head == "crf"
             else ""
         )
-        return f"It finds entities: {types}. Units are labelled at their first token ({self.settings.scheme}).{chain}"
+        scheme = self.settings.scheme
+        return f"It finds entities: {types}. Units are labelled at their first token ({scheme}).{chain}"
 
     def as_dict(self) -> dict[str, Any]:
         return {

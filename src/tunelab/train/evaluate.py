@@ -1,6 +1,7 @@
 """Outputs of a model for rows, without training it."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,11 +19,21 @@ Keep = Callable[[Tensor, Tensor], Tensor]
 #: 2.3 s with 1,024 tokens a batch and 3.8 s with 8,192 (float32, one thread; 256 tokens: 2.7 s).
 TOKENS = {"cpu": 1024}
 TOKENS_ELSEWHERE = 32768
+#: Logits over a vocabulary that one evaluation batch has: 512 MB in float32.
+LOGITS = 2**27
 
 
 def tokens_at_once(device: str) -> int:
     """How many tokens one evaluation batch has on a device."""
     return TOKENS.get(torch.device(device).type, TOKENS_ELSEWHERE)
+
+
+def _tokens_of(model: nn.Module, device: str) -> int:
+    """The same, fewer where a language model's logits would take more than `LOGITS`."""
+    any_model: Any = model
+    output = any_model.get_output_embeddings() if hasattr(any_model, "get_output_embeddings") else None
+    size = getattr(getattr(output, "weight", None), "shape", (1,))[0]
+    return max(1, min(tokens_at_once(device), LOGITS // size))
 
 
 @torch.no_grad()
@@ -44,7 +55,7 @@ def predict_logits(
     found: np.ndarray | None = None
     lengths = examples.lengths
     starts = np.concatenate([[0], np.cumsum(lengths)])
-    batches = sorted_batches(lengths, tokens_at_once(precision.device))
+    batches = sorted_batches(lengths, _tokens_of(model, precision.device))
     with precision(model):
         for which in [np.arange(len(examples))] if whole else batches:
             inputs, targets = examples.batch(which, precision.device)

@@ -72,10 +72,13 @@ def train(
     seed: int,
     folder: Path,
     precision: Precision,
+    pace: int | None = None,
     listener: Listener | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Trained:
     """Trains `tuned` and leaves it in the state that was best on validation.
+
+    pace: rows that count as one pass where steps and validations are reckoned; None: all of them.
 
     Goes on from the newest checkpoint in `folder`, if there is one. `stop` is asked after each step.
 
@@ -85,8 +88,9 @@ def train(
         Stopped: `stop` said so; a checkpoint is on disk.
     """
     per_epoch = math.ceil(len(examples) / config.batch_size)
-    total = total_steps(len(examples), config)
-    due = _evaluation_steps(total, per_epoch, config.evaluations_per_epoch)
+    counted = pace or len(examples)
+    total = total_steps(counted, config)
+    due = _evaluation_steps(total, math.ceil(counted / config.batch_size), config.evaluations_per_epoch)
 
     accelerator = Accelerator(
         cpu=precision.device == "cpu", log_with=["tensorboard", *config.trackers], project_dir=folder

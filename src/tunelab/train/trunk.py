@@ -352,9 +352,16 @@ def _check(
         raise _Off(f"the model does not run without its lower layers: {error}") from error
     finally:
         switch.give(ids_BT, None)
-    away = float((logits - seen.logits).abs().max() / seen.logits.abs().max())
+    found, wanted = _of_tokens(logits, inputs), _of_tokens(seen.logits, inputs)
+    away = float((found - wanted).abs().max() / wanted.abs().max())
     if not away <= _LOGITS[precision.name]:
         raise _Off(f"without its lower layers the model gives other logits, by {away:.2g} of their size")
+
+
+def _of_tokens(logits: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
+    """All logits; where each token has its own, those of real tokens (what is stored for padding is 0)."""
+    mask_BT = inputs["attention_mask"]
+    return logits[mask_BT.bool()] if logits.dim() == 3 and logits.shape[:2] == mask_BT.shape else logits
 
 
 # ------------------------------------------------------------------------------------------------- the rows
