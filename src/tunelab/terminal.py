@@ -1,5 +1,6 @@
 """What a person sees in the terminal: findings, progress with time left, the table."""
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -139,9 +140,13 @@ def show_study(out: Console, study: Any, advice: Sequence[str], warnings: Sequen
     out.print()
     out.print(f"report: [bold]{escape(relative(study.report))}[/]", soft_wrap=True)
     out.print(f"model:  [bold]{escape(relative(study.bundle))}[/]", soft_wrap=True)
-    out.print(
-        Text(f'try it: tunelab predict {relative(study.bundle)} --text "..."', style="dim"), soft_wrap=True
-    )
+    asked = '--text "..." --text-pair "..."' if _pairs(study.bundle) else '--text "..."'
+    out.print(Text(f"try it: tunelab predict {relative(study.bundle)} {asked}", style="dim"), soft_wrap=True)
+
+
+def _pairs(bundle: Path) -> bool:
+    """Whether a bundle's model reads two texts at a time."""
+    return bool(json.loads((bundle / "tunelab.json").read_text(encoding="utf-8")).get("pairs"))
 
 
 def plan_table(planned: Any) -> Table:
@@ -352,13 +357,13 @@ def settings_table(method: Any) -> Table:
 
 
 def tasks_table(known: Mapping[str, Any]) -> Table:
-    """Name, one line, columns and paper of every task."""
+    """Name, one line, what files look like, and paper of every task."""
     table = Table(header_style="bold", pad_edge=False)
-    for heading in ("task", "what is learnt", "columns", "paper"):
+    for heading in ("task", "what is learnt", "your file", "paper"):
         table.add_column(heading, overflow="fold")
     for name, task in known.items():
-        columns = ", ".join(c.role for c in task.columns if c.required)
-        table.add_row(name, escape(task.summary), columns, escape(task.paper))
+        columns = task.layouts or ", ".join(c.role for c in task.columns if c.required)
+        table.add_row(name, escape(task.summary), escape(columns), escape(task.paper))
     return table
 
 

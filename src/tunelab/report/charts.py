@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from markupsafe import Markup
 
 from tunelab.records import CurvePoint, Interval, MethodResult, PlannedRun, StudyRecord, Trial
-from tunelab.report.formats import rate, size, span
+from tunelab.report.formats import points, rate, size, span
 from tunelab.report.plots import (
     Box,
     Frame,
@@ -300,7 +300,7 @@ def _chosen(result: MethodResult) -> list[Trial]:
 
 def _trial(trial: Trial, chosen: bool, x: Scale, y: Scale) -> Markup:
     px = x(trial.learning_rate)
-    shown = "–" if trial.score is None else f"{100 * trial.score:.1f}"
+    shown = "–" if trial.score is None else points(trial.score)
     tip = tooltip(f"{rate(trial.learning_rate)}: {shown} · {span(trial.seconds)} · {trial.run}")
     if trial.score is None:
         return _cross(px, y.start + 1, 3.5, tip)

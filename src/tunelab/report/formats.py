@@ -1,9 +1,15 @@
 """Numbers as a person reads them; the same in every language. A minus is the sign U+2212."""
 
 import math
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 
 __all__ = [
     "count",
+    "in_unit_of",
     "p_relation",
     "p_value",
     "percent",
@@ -14,7 +20,57 @@ __all__ = [
     "signed",
     "size",
     "span",
+    "tick",
+    "worded",
 ]
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """How the deciding score is written: times a factor, with so many decimals more than a share's points;
+    words: what stands for "points" in English and Chinese ("": they are points)."""
+
+    factor: float = 100.0
+    more: int = 0
+    words: tuple[str, str] = ("", "")
+
+
+_POINTS = _Unit()
+_LOSSES = {"-loss": _Unit(1.0, 2, ("nats", "奈特"))}
+_unit: ContextVar[_Unit] = ContextVar("unit", default=_POINTS)
+
+
+@contextmanager
+def in_unit_of(deciding: str) -> Iterator[None]:
+    """Inside, scores are written as this one is: a share in points of 100, a loss in nats.
+
+    >>> with in_unit_of("-loss"):
+    ...     points(-3.6671), signed(0.14), worded(("{by} points", "{by} 个百分点"))
+    ('−3.667', '+0.140', ('{by} nats', '{by} 奈特'))
+    """
+    before = _unit.set(_LOSSES.get(deciding, _POINTS))
+    try:
+        yield
+    finally:
+        _unit.reset(before)
+
+
+def worded(templates: tuple[str, str]) -> tuple[str, str]:
+    """Texts that speak of points, in the words of the unit."""
+    english, chinese = _unit.get().words
+    if not english:
+        return templates
+    first = re.sub(r"(?<=[},]) points\b", f" {english}", templates[0])
+    return first, re.sub("个?百分点", chinese, templates[1])
+
+
+def tick(score: float) -> str:
+    """A score on an axis.
+
+    >>> tick(0.9)
+    '90'
+    """
+    return plain(round(_unit.get().factor * score, 6))
 
 
 def _minus(text: str) -> str:
@@ -29,12 +85,13 @@ def _minus(text: str) -> str:
 
 
 def points(score: float, decimals: int = 1) -> str:
-    """A score or a difference of scores, of 1, in points of 100.
+    """A score or a difference of scores: of 1 in points of 100, where `in_unit_of` does not say otherwise.
 
     >>> points(0.91349), points(-0.0079)
     ('91.3', '−0.8')
     """
-    return _minus(f"{100 * score:.{decimals}f}")
+    unit = _unit.get()
+    return _minus(f"{unit.factor * score:.{decimals + unit.more}f}")
 
 
 def signed(score: float, decimals: int = 1) -> str:

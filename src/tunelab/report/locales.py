@@ -18,7 +18,7 @@ SCORES = {
     "mcc": ("Matthews correlation", "马修斯相关系数"),
     "ece": ("calibration error (ECE)", "校准误差 (ECE)"),
     "loss": ("loss", "损失"),
-    "-loss": ("minus loss (a point: 0.01 nats a token)", "负损失（1 个百分点即每词元 0.01 奈特）"),
+    "-loss": ("negative loss per token", "每词元负损失"),
     "bits_per_byte": ("bits per byte", "每字节比特数"),
     "perplexity": ("perplexity", "困惑度"),
     "token_accuracy": ("tokens foretold", "词元预测准确率"),

@@ -48,7 +48,8 @@ def write_report(record: StudyRecord, folder: Path, language: str = "en") -> Pat
 def render(record: StudyRecord, language: str = "en") -> str:
     """The page as HTML. Both languages are in it; `language` ("en" or "zh") is shown first."""
     check_language(language)
-    return _environment().get_template("page.html.j2").render(_context(record, language))
+    with formats.in_unit_of(record.deciding):
+        return _environment().get_template("page.html.j2").render(_context(record, language))
 
 
 @cache
@@ -189,7 +190,8 @@ def _trade(record: StudyRecord, language: str) -> list[tuple[Text, Markup, str]]
 
 
 def _shown_score(name: str, value: float) -> str:
-    return f"{value:.3f}".replace("-", "−") if name in _NOT_SHARES else formats.points(value)
+    own = name in _NOT_SHARES or name.startswith("-")
+    return (f"{value:.3f}" if own else f"{100 * value:.1f}").replace("-", "−")
 
 
 def _extremes(rates: tuple[float, ...]) -> list[tuple[float, int]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from tunelab.report.formats import plain, points, rate, size, span
+from tunelab.report.formats import points, rate, size, span, tick
 from tunelab.report.texts import Text, attributes, text_or_escaped
 
 __all__ = [
@@ -163,12 +163,8 @@ def _log_ticks(low: float, high: float, kind: str, most: int) -> list[float]:
     return ticks[::every]
 
 
-def _score_tick(value: float) -> str:
-    return plain(round(100 * value, 6))
-
-
 _FORMATS: dict[str, Format] = {
-    "score": _score_tick,
+    "score": tick,
     "time": span,
     "size": size,
     "rate": rate,

@@ -9,6 +9,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from tunelab.report.formats import worded
 from tunelab.report.locales import LANGUAGES, TEXTS
 
 __all__ = ["Sourced", "Text", "attributes", "in_percent", "joined", "t", "text_or_escaped"]
@@ -65,7 +66,7 @@ class Text:
 
 def t(key: str, **arguments: Any) -> Text:
     """The text of a key in `locales.TEXTS`."""
-    return Text(TEXTS[key], arguments)
+    return Text(worded(TEXTS[key]), arguments)
 
 
 def joined(names: Sequence[Any], most: int = 4) -> Text:

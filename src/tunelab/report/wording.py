@@ -12,7 +12,7 @@ from tunelab.records import (
     Pair,
     StudyRecord,
 )
-from tunelab.report.formats import count, p_relation, percent, points, signed
+from tunelab.report.formats import count, in_unit_of, p_relation, percent, points, signed
 from tunelab.report.locales import LANGUAGES, SCORES, WARNINGS
 from tunelab.report.texts import Sourced, Text, in_percent, joined, t
 
@@ -39,8 +39,9 @@ def advice_text(record: StudyRecord, language: str) -> tuple[str, str]:
         ConfigError: the report does not speak the language.
     """
     check_language(language)
-    first, second = advice_texts(record)
-    return first.plain(language), second.plain(language)
+    with in_unit_of(record.deciding):
+        first, second = advice_texts(record)
+        return first.plain(language), second.plain(language)
 
 
 def warnings_text(record: StudyRecord, language: str) -> list[str]:
@@ -50,7 +51,8 @@ def warnings_text(record: StudyRecord, language: str) -> list[str]:
         ConfigError: the report does not speak the language.
     """
     check_language(language)
-    return [text.plain(language) for text in warning_texts(record)]
+    with in_unit_of(record.deciding):
+        return [text.plain(language) for text in warning_texts(record)]
 
 
 def check_language(language: str) -> None:
@@ -84,7 +86,8 @@ def augmentation_text(record: StudyRecord, language: str) -> list[str]:
         ConfigError: the report does not speak the language.
     """
     check_language(language)
-    return [text.plain(language) for text in augmentation_texts(record)]
+    with in_unit_of(record.deciding):
+        return [text.plain(language) for text in augmentation_texts(record)]
 
 
 def augmentation_texts(record: StudyRecord) -> list[Text]:

@@ -58,7 +58,7 @@ class Planned:
         fold wait for one another."""
         rows = list(self._rows(design))
         chains = [row.trials / design.folds * row.one_seconds + row.one_seconds for row in rows]
-        return max(sum(row.seconds for row in rows) / self.workers, max(chains))
+        return max(sum(row.seconds for row in rows) / self.workers, max(chains, default=0.0))
 
     def settle(self, design: Design) -> None:
         """Fixes rows, seconds and runs for the design that is going to be done."""

@@ -68,6 +68,7 @@ class Align(Pairs):
     """A policy that prefers the better answer more than the pretrained model does."""
 
     name = "align"
+    layouts = "prompt, chosen, rejected"
     summary = "a language model that gives the preferred answers: sft, dpo, ipo, cdpo, kto"
     paper = "Rafailov et al., Direct Preference Optimization, 2023, arXiv:2305.18290"
     model_class = "AutoModelForCausalLM"

@@ -81,6 +81,7 @@ class Answer(Task):
     """
 
     name = "answer"
+    layouts = "SQuAD JSON, or columns question, context, answer"
     summary = "the answer to a question, found in a text (or none); long texts in windows"
     paper = (
         "Devlin et al., BERT, 2019, arXiv:1810.04805, section 4.2; Rajpurkar et al., 2018, arXiv:1806.03822"

@@ -50,6 +50,8 @@ class Task(ABC):
     paper: ClassVar[str] = ""
     #: Columns that are read from the user's file.
     columns: ClassVar[tuple[Column, ...]] = ()
+    #: What its files look like, for `tunelab tasks`, where columns do not say it.
+    layouts: ClassVar[str] = ""
     #: Columns of new texts, where they have names of their own; their cells are taken exactly as they are.
     asks: ClassVar[tuple[Column, ...]] = ()
     #: Its name among the `pipeline`s of `transformers`, and what is given there besides the model.

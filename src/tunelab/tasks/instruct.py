@@ -62,6 +62,7 @@ class Instruct(Foretelling):
     """Conversations whose answers are learnt."""
 
     name = "instruct"
+    layouts = "Alpaca, ShareGPT, OpenAI messages, or prompt and completion"
     summary = "instructions with answers, or conversations: a language model learns to answer"
     paper = "Ouyang et al., InstructGPT, 2022, arXiv:2203.02155, section 3.5"
     model_class = "AutoModelForCausalLM"

@@ -95,6 +95,7 @@ class Language(Foretelling):
     """Texts whose tokens are foretold."""
 
     name = "language"
+    layouts = "text files, or a column of texts"
     summary = (
         "plain text: pretraining goes on, so that a later study starts from a model that knows the domain"
     )

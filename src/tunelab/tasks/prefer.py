@@ -50,6 +50,7 @@ class Prefer(Pairs):
     """A score for answers."""
 
     name = "prefer"
+    layouts = "prompt, chosen, rejected (or votes of annotators)"
     summary = "which of two answers is better: a reward model, from preferences or votes"
     paper = "Bradley & Terry, 1952; Ouyang et al., 2022, arXiv:2203.02155, equation 1"
     model_class = "AutoModelForSequenceClassification"

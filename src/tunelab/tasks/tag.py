@@ -61,6 +61,7 @@ class Tag(Task):
     """Entities of these types, learnt in a scheme."""
 
     name = "tag"
+    layouts = "CoNLL (any columns, BIO, IOB1, BMES, BILOU), or JSON with spans"
     summary = "entities in a text (names, products, places), by words or characters"
     paper = "Devlin et al., BERT, 2019, arXiv:1810.04805, section 5.3; Lample et al., 2016, arXiv:1603.01360"
     model_class = "AutoModelForTokenClassification"
