@@ -15,8 +15,8 @@ Kind = Literal["encoder", "causal", "seq2seq"]
 
 #: Tasks that a kind of model is the usual choice for; the first kind that has a task is preferred.
 SUITS: Mapping[Kind, tuple[str, ...]] = {
-    "encoder": ("classify", "regress", "match", "tag", "answer"),
-    "causal": ("classify", "regress", "match", "rewrite", "instruct", "prefer", "language"),
+    "encoder": ("classify", "regress", "match", "tag", "answer", "language", "prefer"),
+    "causal": ("classify", "regress", "match", "rewrite", "instruct", "prefer", "align", "language"),
     "seq2seq": ("rewrite",),
 }
 
