@@ -217,8 +217,11 @@ def test_answers_that_look_like_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        ({"prompt": "p", "chosen": "a"}, "recognised as the worse answers.*--rejected NAME"),
-        ({"prompt": "p", "better_": "a", "rejected": "b"}, "recognised as the better answers.*--chosen NAME"),
+        ({"prompt": "p", "chosen": "a"}, "recognised as the worse answers.*data.rejected=NAME"),
+        (
+            {"prompt": "p", "better_": "a", "rejected": "b"},
+            "recognised as the better answers.*data.chosen=NAME",
+        ),
         ({"chosen": "a", "rejected": "b"}, "row 1: it has no prompt"),
         (
             {"prompt": "p", "chosen": [message("user", "a")], "rejected": [WORSE]},

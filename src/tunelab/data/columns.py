@@ -11,7 +11,7 @@ from tunelab.data.grid import MISSING, Grid, cell_text, norm, shorten
 from tunelab.data.table import Column
 from tunelab.errors import DataError, did_you_mean
 
-__all__ = ["cells", "find_columns", "known_names", "same_columns"]
+__all__ = ["cells", "find_columns", "known_names", "option", "same_columns"]
 
 _WORDS = {
     "text": "the texts",

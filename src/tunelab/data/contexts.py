@@ -13,6 +13,7 @@ the first one) and the window's context tokens. A context token that two windows
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -41,7 +42,7 @@ class _Frame:
 
 
 def encode_contexts(
-    questions: Sequence[str], contexts: Sequence[str], tokenizer: object, max_length: int
+    questions: Sequence[str], contexts: Sequence[str], tokenizer: Any, max_length: int
 ) -> Encoded:
     """Each question with its context, in as many windows as it needs.
 
@@ -86,8 +87,8 @@ def cut_questions(encoded: Encoded) -> np.ndarray:
     return cut
 
 
-def _frame(tokenizer: object) -> _Frame:
-    found = tokenizer("a", "b", return_special_tokens_mask=True)  # type: ignore[operator]
+def _frame(tokenizer: Any) -> _Frame:
+    found = tokenizer("a", "b", return_special_tokens_mask=True)
     mask, ids = found["special_tokens_mask"], found["input_ids"]
     inner = [i for i, special in enumerate(mask) if not special]
     head, tail = inner[0], len(mask) - 1 - inner[-1]
@@ -98,17 +99,17 @@ def _frame(tokenizer: object) -> _Frame:
 
 
 def _whole(
-    questions: Sequence[str], contexts: Sequence[str], tokenizer: object, frame: _Frame
+    questions: Sequence[str], contexts: Sequence[str], tokenizer: Any, frame: _Frame
 ) -> tuple[Tokens, np.ndarray]:
     """Untruncated, and the characters that each token stands for, [all tokens, 2]."""
-    with_types = "token_type_ids" in tokenizer.model_input_names  # type: ignore[attr-defined]
+    with_types = "token_type_ids" in tokenizer.model_input_names
     ids: list[np.ndarray] = []
     spans: list[np.ndarray] = []
     types: list[np.ndarray] = []
     seconds: list[int] = []
     for first in range(0, len(questions), _BATCH):
         part = slice(first, first + _BATCH)
-        found = tokenizer(  # type: ignore[operator]
+        found = tokenizer(
             list(questions[part]),
             list(contexts[part]),
             truncation=False,

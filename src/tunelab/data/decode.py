@@ -158,7 +158,11 @@ def decode(data: bytes, name: str) -> tuple[str, list[str]]:
         return _strict(data, codec, name), [f"{name}: encoding is UTF-16 without a byte-order mark"]
     controls = len(data) - len(data.translate(None, _CONTROLS))
     if controls > max(3, len(data) // 50):
-        raise DataError(f"{name} is not text: {controls} of its {len(data)} bytes are control characters")
+        raise DataError(
+            f"{name} is not text: {controls} of its {len(data)} bytes are control characters. It is damaged, "
+            "or another format under this name: open it in the program that wrote it and save it as CSV in "
+            "UTF-8"
+        )
     try:
         return data.decode("utf-8"), []
     except UnicodeDecodeError:

@@ -6,7 +6,6 @@ from cells, lists and objects; each such reader turns one file into a `Part`, an
 
 import json
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,8 @@ from tunelab.data.columns import find_columns
 from tunelab.data.decode import container, decode, file_bytes
 from tunelab.data.formats import ending, load_grid
 from tunelab.data.grid import MISSING, Grid, cell_text, norm
-from tunelab.data.sources import Source, find_sources
-from tunelab.data.table import SPLITS, Column, Table
+from tunelab.data.sources import Source, find_sources, split_column
+from tunelab.data.table import Column, Table
 from tunelab.errors import DataError, did_you_mean
 
 __all__ = [
@@ -39,11 +38,6 @@ __all__ = [
     "values",
 ]
 
-_SPLIT_VALUES = {
-    **dict.fromkeys(("train", "training", "训练", "训练集"), "train"),
-    **dict.fromkeys(("valid", "val", "dev", "validation", "eval", "验证", "验证集"), "valid"),
-    **dict.fromkeys(("test", "testing", "测试", "测试集"), "test"),
-}
 _SHOWN = 3  # rows that a message names
 _HALVES = re.compile("[\ud800-\udfff]")
 T = TypeVar("T")
@@ -141,27 +135,8 @@ def _splits(parts: Sequence[Part], sources: Sequence[Source]) -> tuple[list[str]
     first = parts[0]
     if not first.splits:
         return given, []
-    if len(parts) > 1:
-        return given, [f"{first.name}: its column 'split' is not used: the files are already split"]
-    names = [norm(value) for value in first.splits]
-    unknown = [i for i, name in enumerate(names) if name not in _SPLIT_VALUES]
-    allowed = "train, valid (or dev, validation) and test"
-    if len(unknown) == len(names):
-        return given, [f"{first.name}: column 'split' is not used: its values are none of {allowed}"]
-    if unknown:
-        raise DataError(
-            f"{first.name} row {first.lines[unknown[0]]}: split is {names[unknown[0]]!r}; allowed are "
-            f"{allowed} ({len(unknown):,} such rows)"
-        )
-    splits = [_SPLIT_VALUES[name] for name in names]
-    counts = Counter(splits)
-    if not counts["train"]:
-        raise DataError(
-            f"{first.name}: its column 'split' has no row for training (it has {', '.join(counts)}); "
-            "rename or remove the column if tunelab should split the file"
-        )
-    listing = ", ".join(f"{counts[split]:,} {split}" for split in SPLITS if counts[split])
-    return splits, [f"{first.name}: already split by its column 'split': {listing}"]
+    splits, notes = split_column(first.name, first.lines, first.splits, len(parts))
+    return given if splits is None else splits, notes
 
 
 # One file -----------------------------------------------------------------------------------------------

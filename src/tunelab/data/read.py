@@ -5,7 +5,6 @@ which file is the test) and tells all of it in the table's notes. What it cannot
 it asks for, in one message; it never changes a cell beyond the space around it.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,8 +13,8 @@ import pandas as pd
 from tunelab.data.columns import cells, find_columns, known_names, same_columns
 from tunelab.data.formats import load_grid
 from tunelab.data.grid import Grid, norm
-from tunelab.data.sources import Source, find_sources
-from tunelab.data.table import SPLITS, Column, Table
+from tunelab.data.sources import Source, find_sources, split_column
+from tunelab.data.table import Column, Table
 from tunelab.errors import DataError, did_you_mean
 
 __all__ = ["FIRST", "GROUP", "LABEL", "SCORE", "SECOND", "TEXT", "read"]
@@ -93,12 +92,6 @@ SECOND = Column(
 SCORE = Column("label", ("score", "similarity", "value", "分数", "得分", "评分", "相似度", *LABEL.names))
 GROUP = Column("group", ("group", "group_id", "分组", "组别"), required=False)
 
-_SPLIT_VALUES = {
-    **dict.fromkeys(("train", "training", "训练", "训练集"), "train"),
-    **dict.fromkeys(("valid", "val", "dev", "validation", "eval", "验证", "验证集"), "valid"),
-    **dict.fromkeys(("test", "testing", "测试", "测试集"), "test"),
-}
-
 
 def read(
     paths: Sequence[str | Path], columns: Sequence[Column], chosen: Mapping[str, str] | None = None
@@ -174,27 +167,6 @@ def _split_column(
     place = next((i for i, name in enumerate(first.header or ()) if norm(name) == "split"), None)
     if place is None:
         return frame, []
-    if len(sources) > 1:
-        return frame, [f"{first.name}: its column 'split' is not used: the files are already split"]
-    values = [norm(value) for value in cells(first, "split", place)]
-    unknown = [i for i, value in enumerate(values) if value not in _SPLIT_VALUES]
-    allowed = "train, valid (or dev, validation) and test"
-    if len(unknown) == len(values):
-        return frame, [f"{first.name}: column 'split' is not used: its values are none of {allowed}"]
-    if unknown:
-        raise DataError(
-            f"{first.name} row {first.lines[unknown[0]]}: split is {values[unknown[0]]!r}; "
-            f"allowed are {allowed} "
-            f"({len(unknown):,} such rows)"
-        )
-    splits = [_SPLIT_VALUES[value] for value in values]
-    counts = Counter(splits)
-    if not counts["train"]:
-        raise DataError(
-            f"{first.name}: its column 'split' has no row for training (it has "
-            f"{', '.join(counts)}); rename or "
-            "remove the column if tunelab should split the file"
-        )
-    frame = frame.assign(split=splits)
-    listing = ", ".join(f"{counts[split]:,} {split}" for split in SPLITS if counts[split])
-    return frame, [f"{first.name}: already split by its column 'split': {listing}"]
+    values = cells(first, "split", place) if len(sources) == 1 else []
+    splits, notes = split_column(first.name, first.lines, values, len(sources))
+    return frame if splits is None else frame.assign(split=splits), notes

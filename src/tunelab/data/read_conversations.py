@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tunelab.data.columns import option
 from tunelab.data.grid import Grid, norm, shorten
 from tunelab.data.items import (
     Part,
@@ -251,7 +252,7 @@ def _lost(grid: Grid, what: str, role: str) -> str:
     listing = ", ".join(repr(name) for name in grid.names)
     return (
         f"{grid.name}: no column is recognised as {what}; the columns are {listing}. {_KNOWN}. "
-        f"Choose with --{role} {'NAME' if grid.header else 'NUMBER'}"
+        f"Choose with {option(role, 'NAME' if grid.header else 'NUMBER')}"
     )
 
 

@@ -1,20 +1,28 @@
 """Which files are read, and whether they are already split: told by their names."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tunelab.data.decode import must_exist
 from tunelab.data.formats import KNOWN, ending
+from tunelab.data.grid import norm
+from tunelab.data.table import SPLITS
 from tunelab.errors import DataError
 
-__all__ = ["Source", "find_sources", "split_named"]
+__all__ = ["Source", "find_sources", "split_column", "split_named"]
 
 _WORDS = {"train": "train|training", "valid": "val|valid|validation|dev|devel|development|eval|evaluation"}
 _WORDS |= {"test": "test|testing"}
 _NAMED = {split: re.compile(rf"({words})(set|data)?\d*") for split, words in _WORDS.items()}
 _CHINESE = {"train": "训练", "valid": "验证", "test": "测试"}
+_SPLIT_VALUES = {
+    **dict.fromkeys(("train", "training", "训练", "训练集"), "train"),
+    **dict.fromkeys(("valid", "val", "dev", "validation", "eval", "验证", "验证集"), "valid"),
+    **dict.fromkeys(("test", "testing", "测试", "测试集"), "test"),
+}
 _SHARD = re.compile(r"-\d{5}-of-\d{5}")
 _PAPERS = re.compile(
     r"(readme|licen[cs]e|notice|changelog|citation|contributing|copying|makefile)\b", re.IGNORECASE
@@ -192,3 +200,35 @@ def _meaning(path: Path) -> str:
     return {"train": "training", "valid": "validation", "test": "test"}.get(
         split, "none of train, valid, test"
     )
+
+
+def split_column(
+    name: str, lines: Sequence[int], values: Sequence[str], files: int
+) -> tuple[list[str] | None, list[str]]:
+    """The split of each row by the training file's column "split" (None: it does not decide), and what the
+    user should know. files: how many there are; several are split already.
+
+    Raises:
+        DataError: some of its values are splits and some are not, or none is for training.
+    """
+    if files > 1:
+        return None, [f"{name}: its column 'split' is not used: the files are already split"]
+    names = [norm(value) for value in values]
+    unknown = [i for i, one in enumerate(names) if one not in _SPLIT_VALUES]
+    allowed = "train, valid (or dev, validation) and test"
+    if len(unknown) == len(names):
+        return None, [f"{name}: column 'split' is not used: its values are none of {allowed}"]
+    if unknown:
+        raise DataError(
+            f"{name} row {lines[unknown[0]]}: split is {names[unknown[0]]!r}; allowed are {allowed} "
+            f"({len(unknown):,} such rows)"
+        )
+    splits = [_SPLIT_VALUES[one] for one in names]
+    counts = Counter(splits)
+    if not counts["train"]:
+        raise DataError(
+            f"{name}: its column 'split' has no row for training (it has {', '.join(counts)}); rename or "
+            "remove the column if tunelab should split the file"
+        )
+    listing = ", ".join(f"{counts[split]:,} {split}" for split in SPLITS if counts[split])
+    return splits, [f"{name}: already split by its column 'split': {listing}"]

@@ -303,9 +303,7 @@ def prepare(
     tokenizer, told = load_tokenizer(base, model)
     notes = [*table.notes, *told, *kind.dress(tokenizer, own)]
     if data.fix:  # what is mended is no error any more
-        table, mended = fix(table, kind.labels_check())
-        notes += mended
-        table, mended = kind.mend(table)
+        table, mended = _mended(table, kind)
         notes += mended
     encoded = _encode(table, kind, tokenizer, model)
     groups = _groups(table, kind)
@@ -342,6 +340,13 @@ def prepare(
         head=head,
         reads=kind.reads,
     )
+
+
+def _mended(table: Table, kind: type[Task]) -> tuple[Table, list[str]]:
+    """What can be mended safely for every task, then for this one; a sentence for every change."""
+    table, notes = fix(table, kind.labels_check())
+    table, more = kind.mend(table)
+    return table, [*notes, *more]
 
 
 def _groups(table: Table, kind: type[Task]) -> np.ndarray | None:
