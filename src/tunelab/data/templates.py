@@ -5,6 +5,7 @@ own):
     chatml      <|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\nHi<|im_end|>\n
     alpaca      BOS ### Instruction:\nHello\n\n### Response:\nHi EOS
     plain       BOS Hello\nHi EOS
+    continue    BOS Hello Hi EOS (the answer goes on with the prompt's own text, a space between)
 What is learnt is the answer and the token that ends it. Where it lies is said by the template's generation
 marks (`{% generation %}`); of a template without them by rendering the conversation turn by turn.
 """
@@ -21,7 +22,7 @@ from tunelab.errors import ConfigError, DataError
 
 __all__ = ["Turns", "as_tokens", "dress", "has_marks", "prompt_tokens", "stop_tokens"]
 
-NAMED = ("chatml", "alpaca", "plain")
+NAMED = ("chatml", "alpaca", "plain", "continue")
 _MARK = re.compile(r"\{%-?\s*generation\s*-?%\}")
 _CHATML = ("<|im_start|>", "<|im_end|>")
 _BATCH = 1000  # conversations a tokenizer call
@@ -36,7 +37,7 @@ class Turns:
     answers: tuple[tuple[int, int], ...]
 
 
-def dress(tokenizer: Any, wanted: str = "auto") -> str:
+def dress(tokenizer: Any, wanted: str = "auto", task: str = "instruct") -> str:
     """Gives the tokenizer the template that is wanted ("auto": its own; else chatml where it has those
     tokens, else alpaca); returns what a user should know of it, "" where it is the tokenizer's own.
 
@@ -50,11 +51,11 @@ def dress(tokenizer: Any, wanted: str = "auto") -> str:
     name = wanted if wanted != "auto" else "chatml" if knows_chatml else "alpaca"
     if name == "chatml" and not knows_chatml:
         raise ConfigError(
-            f"instruct.template=chatml: this tokenizer has no {' and '.join(_CHATML)}; give alpaca or plain, "
+            f"{task}.template=chatml: this tokenizer has no {' and '.join(_CHATML)}; give alpaca or plain, "
             "which need no tokens of their own"
         )
     if name != "chatml" and not _end(tokenizer):
-        raise ConfigError(f"instruct.template={name}: this tokenizer has no token that ends a text (EOS)")
+        raise ConfigError(f"{task}.template={name}: this tokenizer has no token that ends a text (EOS)")
     had = "instead of the tokenizer's own" if tokenizer.chat_template else "the tokenizer has none"
     tokenizer.chat_template = _written(name, _start(tokenizer), _end(tokenizer))
     return f"chat template: {name} ({had})"
@@ -78,14 +79,16 @@ def _written(name: str, start: str, end: str) -> str:
             "\\n\\n",
         ),
         "plain": ("{} + '\\n'", "{} + '\\n'", "", end, "\\n"),
+        "continue": ("{}", "{}", "", end, ""),
     }[name]
     content = "message['content']"
+    lead = "' ' + " if name == "continue" else ""  # (the space belongs to the answer's first token)
     return (
         ("{{ '" + start + "' }}" if start and name != "chatml" else "")
         + "{% for message in messages %}{% if message['role'] == 'assistant' %}"
         + ("{{ '" + before + "' }}" if before else "")
         + "{% generation %}{{ "
-        + f"{content} + '{end}'"
+        + f"{lead}{content} + '{end}'"
         + " }}{% endgeneration %}{% if not loop.last %}{{ '"
         + between
         + "' }}{% endif %}"

@@ -29,8 +29,10 @@ __all__ = [
     "difference_plot",
     "difference_scale",
     "dot_whisker",
+    "key",
     "marker",
     "plan_plot",
+    "round_plots",
     "score_scale",
     "shape_of",
     "trade_plot",
@@ -257,6 +259,48 @@ def _end_labels(ends: Sequence[tuple[float, str, int]], right: float, frame: Fra
         parts.append(_line(f"thin s{at % 7}", (right + 6, y), (right + 14, height)))
         parts.append(svg_text(right + 17, height + 4, cut(name, 19), "label"))
     return parts
+
+
+_TOLD = ("reward", "kl", "entropy", "tokens", "clipped", "value_error")
+
+
+def round_plots(record: StudyRecord, language: str) -> list[Markup]:
+    """What was told of the rounds, a picture for each number, a line for each method that has rounds."""
+    return [_round_plot(record, name, language) for name in _TOLD if _series(record, name)]
+
+
+def key(at: int) -> Markup:
+    """The sign of the `at`-th line of `round_plots`."""
+    mark = marker(_SHAPES[at % len(_SHAPES)], 13, 6, 3.4, f"s{at % 7}")
+    line = _line(f"series s{at % 7} d{at // 7 % 3}", (1, 6), (25, 6))
+    return Markup('<svg class="key" width="26" height="12" aria-hidden="true">{}{}</svg>').format(line, mark)
+
+
+def _series(record: StudyRecord, name: str) -> list[tuple[int, str, list[tuple[int, float]]]]:
+    """(place, method, (round, value)...) of those that tell of it."""
+    found = []
+    for at, policy in enumerate(own for own in record.policies if own.rounds):
+        told = [(i, getattr(own, name)) for i, own in enumerate(policy.rounds, 1)]
+        known = [(i, float(value)) for i, value in told if value is not None]
+        if known:
+            found.append((at, policy.name, known))
+    return found
+
+
+def _round_plot(record: StudyRecord, name: str, language: str) -> Markup:
+    series = _series(record, name)
+    frame = Frame(300, 210, left=40, top=24, right_margin=10, bottom_margin=24)
+    places = [place for _, _, told in series for place in told]
+    x = nice_scale([float(i) for i, _ in places], frame.left + 4, frame.right - 4, "rows", log=False, most=5)
+    y = nice_scale([value for _, value in places], frame.bottom - 4, frame.top, "plain", log=False, most=4)
+    heading = t(f"round_{name}")
+    parts = [frame.axes(x, y, None, None), svg_text(frame.left, 14, heading, "name")]
+    for at, method, told in series:
+        drawn = [(x(i), y(value)) for i, value in told]
+        tip = tooltip(f"{method}: {told[-1][1]:.3g}")
+        parts.append(_line(f"series s{at % 7} d{at // 7 % 3}", *drawn))
+        parts.append(marker(_SHAPES[at % len(_SHAPES)], *drawn[-1], 3.4, f"s{at % 7}", tip))
+    return figure(frame, heading, language, parts, "small")
 
 
 def trial_scale(record: StudyRecord, start: float, end: float) -> Scale:

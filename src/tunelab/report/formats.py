@@ -36,7 +36,7 @@ class _Unit:
 
 
 _POINTS = _Unit()
-_LOSSES = {"-loss": _Unit(1.0, 2, ("nats", "奈特"))}
+_LOSSES = {"-loss": _Unit(1.0, 2, ("nats", "奈特")), "reward": _Unit(1.0, 2, ("units", "单位"))}
 _unit: ContextVar[_Unit] = ContextVar("unit", default=_POINTS)
 
 

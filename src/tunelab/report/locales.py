@@ -26,6 +26,7 @@ SCORES = {
     "pearson": ("Pearson correlation", "皮尔逊相关系数"),
     "rmse": ("root mean squared error", "均方根误差"),
     "mae": ("mean absolute error", "平均绝对误差"),
+    "subset_accuracy": ("all labels right", "标签完全正确率"),
     "exact_match": ("exact match", "完全匹配率"),
 }
 
@@ -430,6 +431,40 @@ _ROWS = {
         "What the model of {advised} writes after some test prompts, the likeliest token each time.",
         "{advised} 的模型对若干测试提示的回答（每步取概率最高的词元）。",
     ),
+    "nav_policies": ("Answers", "回答"),
+    "nav_samples": ("Samples", "生成示例"),
+    "policies": ("What the models write, against the untouched one", "模型自己写出的回答与原模型的对比"),
+    "policies_lead": (
+        "Every held-out prompt is answered once by each model with the same random numbers. Win rate: the share "
+        "of prompts on which the answer is worth more than the untouched model's, by the judge. KL: how far the "
+        "model has moved, in nats an answer.",
+        "每条留出的提示由各模型用相同的随机数各回答一次。胜率：评判奖励高于原模型回答的提示所占比例。"
+        "KL：模型偏离原模型的程度（每个回答，单位奈特）。",
+    ),
+    "win_rate": ("Win rate", "胜率"),
+    "answer_tokens": ("Tokens", "回答词元数"),
+    "ended": ("Ended", "自行结束"),
+    "rl_seconds": ("Drawing + reward + updates", "采样 + 奖励 + 更新"),
+    "rounds": ("Round by round", "逐轮变化"),
+    "rounds_lead": (
+        "What each round of answers was like, of the first run of each method that learns from its own answers.",
+        "从自己的回答中学习的各方法第一次运行中，每一轮回答的情况。",
+    ),
+    "round_reward": ("Reward", "奖励"),
+    "round_kl": ("KL, nats an answer", "KL（奈特/回答）"),
+    "round_entropy": ("Entropy, nats a token", "熵（奈特/词元）"),
+    "round_tokens": ("Tokens an answer", "每个回答的词元数"),
+    "round_clipped": ("Clipped share", "被裁剪的比例"),
+    "round_value_error": ("Error of the value head", "价值头误差"),
+    "written": ("Before and after", "训练前后的回答"),
+    "written_lead": (
+        "The answers of {advised} beside the untouched model's, from the most that was won to the most that was "
+        "lost.",
+        "{advised} 的回答与原模型的回答，按奖励变化从大到小排列。",
+    ),
+    "reward_moved": ("Reward {before}, then {after}", "奖励 {before}，之后 {after}"),
+    "before": ("Before", "训练前"),
+    "after": ("After", "训练后"),
     "reference": ("In the data", "参考答案"),
     "wrote": ("Written", "模型回答"),
     "rows_none": ("There are none to show.", "没有可展示的样本。"),

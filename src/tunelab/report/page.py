@@ -29,7 +29,16 @@ __all__ = ["render", "write_report"]
 
 _TEXT_CHARACTERS = 360  # of a row's text that are shown
 _PLANNED_RUNS = 150  # runs of the plan that are listed
-_NOT_SHARES = ("loss", "mcc", "perplexity", "bits_per_byte")  # scores shown as they are, not in points
+_NOT_SHARES = (
+    "loss",
+    "mcc",
+    "perplexity",
+    "bits_per_byte",
+    "reward",
+    "untouched_reward",
+    "kl",
+    "answer_tokens",
+)  # scores shown as they are, not in points
 
 
 def write_report(record: StudyRecord, folder: Path, language: str = "en") -> Path:
@@ -102,6 +111,7 @@ def _context(record: StudyRecord, language: str) -> dict[str, Any]:
         "baseline_scale": charts.difference_scale([gap.difference for gap in record.baselines], 8, 180),
         "pair_at": lambda a, b: pair_of(record, a, b),
         "trade": _trade(record, language),
+        "round_plots": charts.round_plots(record, language),
         "extremes": _extremes,
         "shown_score": _shown_score,
         "f1_of": _f1_of,
@@ -203,8 +213,9 @@ def _extremes(rates: tuple[float, ...]) -> list[tuple[float, int]]:
 
 
 def _f1_of(result: MethodResult, labels: tuple[str, ...], most: int = 20) -> list[tuple[str, float]]:
-    """(label, F1), the weakest first."""
-    known = [(label, result.scores[f"f1({label})"]) for label in labels if f"f1({label})" in result.scores]
+    """(label, F1), the weakest first; where answers are no classes, of whatever parts have an F1."""
+    parts = [name[3:-1] for name in result.scores if name.startswith("f1(")]
+    known = [(label, result.scores[f"f1({label})"]) for label in labels or parts if label in parts]
     return sorted(known, key=lambda pair: pair[1])[:most]
 
 

@@ -169,6 +169,7 @@ _FORMATS: dict[str, Format] = {
     "size": size,
     "rate": rate,
     "rows": lambda value: f"{value:,.0f}",
+    "plain": lambda value: f"{value:g}".replace("-", "−"),
 }
 
 

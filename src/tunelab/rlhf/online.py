@@ -18,6 +18,7 @@ function of the policy, the seed and the round's number alone.
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -46,6 +47,7 @@ from tunelab.rlhf.rewards import Reward, Row, score
 from tunelab.rlhf.rollout import Rollout, RolloutSettings, evaluating, join, rollout, token_logps
 
 __all__ = [
+    "VALUE",
     "Buffer",
     "OnlineSettings",
     "Prompts",
@@ -117,6 +119,10 @@ class Prompts:
         )
 
 
+#: The name under which a policy has its value head.
+VALUE = "value"
+
+
 class ValueHead(nn.Module):
     """The value of the state before each action: linear in the trunk's last hidden state, 0 at first."""
 
@@ -167,7 +173,8 @@ class Buffer:
     """Answers to learn from: in the loop's eyes rows with lengths, of which `batch` gives inputs and targets.
 
     model: the policy, with its method attached and `still`. decode: token ids of an answer to its text.
-    folder: where each round's answers are kept until the run ends. seconds: spent so far, by part.
+    folder: where each round's answers are kept until the run ends. context: in which the model draws, for the
+    precision that it is trained in. sums: to which `online_objective` adds; told and emptied with each round.
     """
 
     model: nn.Module
@@ -180,7 +187,8 @@ class Buffer:
     folder: Path
     seed: int
     name: str = "reward"
-    seconds: dict[str, float] = field(default_factory=lambda: {"rollout": 0.0, "reward": 0.0})
+    sums: dict[str, float] = field(default_factory=dict)
+    context: Callable[[nn.Module], AbstractContextManager[None]] = lambda model: nullcontext()
     _round: int = -1
     _held: dict[str, Tensor] = field(default_factory=dict)
 
@@ -212,12 +220,21 @@ class Buffer:
                 f"{path} is missing: the run cannot go on in the middle of a round; begin anew"
             )
         else:
+            last = self._last()
             self._held, told = self._drawn(wanted)
+            told |= last
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, save({k: v.contiguous().cpu() for k, v in self._held.items()}))
             write_json(path.with_suffix(".json"), told)
         self._round = wanted
         return told
+
+    def _last(self) -> dict[str, float]:
+        """What the objective has added up since the last round, a mean each."""
+        known, actions = dict(self.sums), max(self.sums.get("actions", 0.0), 1.0)
+        self.sums.clear()
+        names = {"clipped": "last_clipped", "kl_old": "last_kl_old", "value_error": "last_value_error"}
+        return {told: known[name] / actions for name, told in names.items() if name in known}
 
     def batch(self, which: np.ndarray, device: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Prompts and answers, right-padded, and what the objective needs of the answers' tokens, [B, T]."""
@@ -257,12 +274,12 @@ class Buffer:
         draws = torch.Generator().manual_seed(
             int(np.random.default_rng([self.seed, 2, number]).integers(2**62))
         )
-        drawn = rollout(self.model, prompts.ids, self.drawing, draws)
+        with self.context(self.model):
+            drawn = rollout(self.model, prompts.ids, self.drawing, draws)
         reference_BT = self.reference(drawn)
-        self.seconds["rollout"] += time.monotonic() - began
-        began = time.monotonic()
+        rolled_out = time.monotonic()
         scores_B = self._scores(prompts, drawn)
-        self.seconds["reward"] += time.monotonic() - began
+        rewarded = time.monotonic()
         held = {
             "prompt_ids": drawn.prompt_ids_BP,
             "prompt_mask": drawn.prompt_mask_BP,
@@ -279,8 +296,13 @@ class Buffer:
             "reward": float(scores_B.mean()),
             "kl": float(kl_BT.sum(1).mean()),
             "kl_coefficient": coefficient,
+            "entropy": -float(
+                drawn.logps_BT.sum() / drawn.mask_BT.sum()
+            ),  # (log-probabilities are 0 outside)
             "length": float(drawn.lengths_B.float().mean()),
             "ended": float(drawn.ended_B.float().mean()),
+            "rollout_seconds": rolled_out - began,
+            "reward_seconds": rewarded - rolled_out,
         }
 
     def _scores(self, prompts: Prompts, drawn: Rollout) -> Tensor:
@@ -321,7 +343,7 @@ class Buffer:
         """The value head's numbers for a round's states, [N, T], a few rows at a time."""
         noted, found = _Hidden(self.model), []
         try:
-            with evaluating(self.model):
+            with evaluating(self.model), self.context(self.model):
                 for rows in _slices(len(drawn.mask_BT), self.drawing.batch_rows):
                     prompt_ids, prompt_mask, ids, mask = (part[rows] for part in _parts(drawn))
                     joined = join(prompt_ids, prompt_mask, ids, mask)

@@ -11,7 +11,7 @@ import pandas as pd
 from tunelab.config import SpeedConfig
 from tunelab.data.layout import Encoded
 from tunelab.data.table import Column, Table
-from tunelab.errors import ConfigError, InputError, OutputError
+from tunelab.errors import CannotMerge, ConfigError, InputError, OutputError
 from tunelab.files import folder_atomically, output_errors
 from tunelab.serve.bundle import Opened, open_bundle
 from tunelab.serve.generate import generate
@@ -72,7 +72,7 @@ class Specialist:
     @property
     def labels(self) -> tuple[str, ...]:
         """Label names, in the order of the model's outputs; none where it answers with numbers."""
-        return self._opened.task.classes
+        return self._opened.task.labels
 
     @property
     def pairs(self) -> bool:
@@ -85,19 +85,26 @@ class Specialist:
         return self._opened.task.asks
 
     @property
+    def task(self) -> str:
+        """What it does, by the name that `tunelab tasks` lists."""
+        return self._opened.task.name
+
+    @property
     def method(self) -> str:
         """How it was trained."""
         return self._opened.method.name
 
     def predict(self, texts: Texts) -> list[Any]:
-        """The most probable label of each text (`str`), its number (`float`), or its entities (a list of
+        """The most probable label of each text (`str`), all that apply (a list), its number (`float`), or its
+        entities (a list of
         `{"start", "end", "type", "confidence"}`, characters, end exclusive), or the answer to a question in
         its context (`{"text", "start", "end", "score"}`); what a model writes after an instruction (`str`);
         of a language model how well it foretells each text (`{"loss", "perplexity", ...}`)."""
         return self._opened.task.answers(self.predict_frame(texts))
 
     def predict_proba(self, texts: Texts) -> pd.DataFrame:
-        """Probabilities, one row a text and one column a label; rows sum to 1.
+        """Probabilities, one row a text and one column a label; rows sum to 1, except where a text may have
+        several labels, each with a probability of its own.
 
         Raises:
             InputError: the answers are numbers, which have none.
@@ -129,7 +136,7 @@ class Specialist:
         rows, pairs = (_pairs if self.pairs else _singles)(texts)
         opened = self._opened
         table = opened.task.asked(rows, pairs, opened.manifest.get("form", {}))
-        encoded = opened.task.encode(table, opened.tokenizer, opened.max_length, cache=False)
+        encoded = opened.task.encode_asked(table, opened.tokenizer, opened.max_length)
         if reason := opened.task.refused(encoded):
             raise InputError(reason)
         return table, encoded
@@ -166,6 +173,11 @@ class Specialist:
         target = Path(folder)
         if target.is_file() or (target.is_dir() and any(target.iterdir())):
             raise OutputError(f"{target} exists and is not empty; give a new folder to export to")
+        if "head.py" in self._opened.task.code:
+            raise CannotMerge(
+                "this model has a head of its own (head.py), for which `transformers` has no class: it "
+                "cannot be exported; load the bundle with tunelab"
+            )
         model = self._opened.tuned.merge()
         with output_errors(target), folder_atomically(target) as work:
             model.save_pretrained(work)  # type: ignore[operator]

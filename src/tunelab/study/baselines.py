@@ -4,6 +4,7 @@ They get the same rows as every method: fitted on train, their one setting (the 
 chosen on validation, judged once on test. Classes are learnt by logistic regression, numbers by ridge
 regression. Of a pair u, v each text has its features, and |u - v| and u v are learnt from (Conneau et al.
 2017, arXiv:1705.02364, section 3.1), with the cosine between the two. Of two answers the longer one is taken.
+Where texts are written there are rules: plain_rewrites.py.
 """
 
 import json
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from scipy import sparse
+from sklearn.base import BaseEstimator
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
@@ -24,12 +26,16 @@ from sklearn.preprocessing import StandardScaler, normalize
 from tunelab.config import RunConfig
 from tunelab.data.batch import Examples, sorted_batches
 from tunelab.data.encode import encode
+from tunelab.data.long_texts import pooled
 from tunelab.files import output_errors, write_json
 from tunelab.measure.preference import right
 from tunelab.models import load_model, load_tokenizer
 from tunelab.provenance import code_digest, versions
+from tunelab.study.asking import Asker
+from tunelab.study.plain_rewrites import RULES
 from tunelab.study.prepare import Prepared
 from tunelab.study.run import write_predictions
+from tunelab.study.untouched import untouched_model
 from tunelab.tasks.base import Task
 from tunelab.train.evaluate import tokens_at_once
 from tunelab.train.precision import choose
@@ -38,13 +44,20 @@ __all__ = ["baselines_of", "run_baseline"]
 
 #: Inverse strengths of the L2 penalty that are tried on validation.
 _STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0)
+#: Log-odds of what the training rows leave no doubt of.
+_CERTAIN = 30.0
+#: (Where texts are written, the table is read.)
+_NO_TARGETS = np.zeros(0)
 
 
 def baselines_of(task: Task) -> tuple[str, ...]:
     """majority: always the most frequent class of the training rows (numbers: none, one value for all rows
     says nothing of their order); tfidf: regression on TF-IDF (words; character n-grams for Chinese);
     embeddings: regression on the frozen model's mean embeddings; length: of two answers the longer (or
-    shorter) one, as the training rows say."""
+    shorter) one, as the training rows say; copy, lead, nearest: the source itself, its first sentence, and
+    the target of the most similar training source; untouched: the pretrained model as it is."""
+    if task.written and task.rewards():
+        return ("untouched",)
     if task.baselines is not None:
         return task.baselines
     if task.per_token:
@@ -62,7 +75,8 @@ def run_baseline(
         return known
     task = prepared.task(config, config.fold)
     split = prepared.split(config.fold)
-    targets = task.targets(prepared.table.frame["label"].tolist())
+    frame = prepared.table.frame
+    targets = _NO_TARGETS if task.written else task.targets(frame["label"].tolist())
     began = time.monotonic()
     logits, valid_logits, chosen = _FITS[name](config, prepared, task, targets, device)
     seconds = time.monotonic() - began
@@ -75,8 +89,8 @@ def run_baseline(
         "fold": config.fold,
         "deciding": task.deciding,
         "judged_on": "test",
-        "scores": task.scores(logits, targets[split.test]),
-        "valid": task.scores(valid_logits, targets[split.valid]),
+        "scores": task.scores(logits, task.truth_of(frame.iloc[split.test])),
+        "valid": task.scores(valid_logits, task.truth_of(frame.iloc[split.valid])),
         "cost": {"train_seconds": seconds, "trained_parameters": 0, "trained_share": 0.0},
         "notes": [],
         "provenance": {"versions": versions(), "code": code_digest(), "data_digest": prepared.digest},
@@ -88,6 +102,18 @@ def run_baseline(
     return record
 
 
+def _untouched(
+    config: RunConfig, prepared: Prepared, task: Task, targets: np.ndarray, device: str
+) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    split, precision = prepared.split(config.fold), choose("float32", device)
+    model = untouched_model(task, prepared, device)
+    test, valid = (
+        Asker(task, prepared, items, precision)(model, prepared.examples(items, task))
+        for items in (split.test, split.valid)
+    )
+    return test, valid, {}
+
+
 _Fit = Callable[[RunConfig, Prepared, Task, np.ndarray, str], tuple[np.ndarray, np.ndarray, dict[str, Any]]]
 
 
@@ -95,9 +121,19 @@ def _majority(
     config: RunConfig, prepared: Prepared, task: Task, targets: np.ndarray, device: str
 ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     split = prepared.split(config.fold)
+    if targets.ndim == 2:
+        return _majorities(split, targets)
     classes = len(task.classes)
     share = np.bincount(targets[split.train], minlength=classes) + 1.0  # Laplace: no class is impossible
     row = np.log(share / share.sum()).astype(np.float32)
+    return np.tile(row, (len(split.test), 1)), np.tile(row, (len(split.valid), 1)), {}
+
+
+def _majorities(split: Any, targets_NL: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    """Of each label the log-odds of its share, the same for every row."""
+    rows = len(split.train)
+    share_L = (targets_NL[split.train].sum(0) + 1.0) / (rows + 2.0)  # Laplace: nothing is certain
+    row = np.log(share_L / (1 - share_L)).astype(np.float32)
     return np.tile(row, (len(split.test), 1)), np.tile(row, (len(split.valid), 1)), {}
 
 
@@ -153,7 +189,9 @@ def _embeddings(
     model = load_model(
         prepared.base, prepared.model, task.model_class, task.model_options(), prepared.pad_id, device
     )
-    found = _paired([_mean_hidden(model.base_model, each, device) for each in _each(prepared, task, rows)])
+    found = _paired(
+        [_embedded(prepared, rows, model.base_model, each, device) for each in _each(prepared, task, rows)]
+    )
     ends = np.cumsum([len(split.train), len(split.valid)])
     train, valid, test = np.split(found, ends)
     return _regression(train, valid, test, targets, split, task, {"features": train.shape[1]})
@@ -166,7 +204,14 @@ def _each(prepared: Prepared, task: Task, rows: np.ndarray) -> list[Examples]:
     if len(sides) == 1:
         return [whole]
     tokenizer, _ = load_tokenizer(prepared.base, prepared.model)
-    return [replace(whole, tokens=encode(side.tolist(), tokenizer)) for side in sides]
+    return [replace(whole, tokens=encode(side.tolist(), tokenizer), rows=rows) for side in sides]
+
+
+def _embedded(
+    prepared: Prepared, rows: np.ndarray, trunk: Any, examples: Examples, device: str
+) -> np.ndarray:
+    """Of texts that are read in windows the mean over these."""
+    return pooled(_mean_hidden(trunk, examples, device), prepared.units(rows))
 
 
 @torch.no_grad()
@@ -195,7 +240,7 @@ def _regression(
     dense = isinstance(train, np.ndarray)
     for strength in _STRENGTHS:
         own = strength / 100 if dense else strength
-        regression = LogisticRegression(C=own, max_iter=1000) if task.classes else Ridge(alpha=1 / own)
+        regression = _regressor(own, targets, task)
         # TF-IDF is scaled already; embeddings are not, and standardised they want a stronger penalty.
         model = make_pipeline(StandardScaler(), regression) if dense else regression
         model.fit(train, targets[split.train])
@@ -211,13 +256,49 @@ def _regression(
     )
 
 
+class _EachLabel(BaseEstimator):  # type: ignore[misc]
+    """A logistic regression for every label; a label that all training rows have, or none, is constant."""
+
+    def __init__(self, strength: float) -> None:
+        self.strength = strength
+
+    def fit(self, features: Any, targets_NL: np.ndarray) -> "_EachLabel":
+        self.models_: list[Any] = []
+        for own_N in targets_NL.T:
+            certain = own_N.min() == own_N.max()
+            model = None if certain else LogisticRegression(C=self.strength, max_iter=1000)
+            self.models_.append(
+                _CERTAIN * (2 * float(own_N[0]) - 1) if model is None else model.fit(features, own_N)
+            )
+        return self
+
+    def decision_function(self, features: Any) -> np.ndarray:
+        """Log-odds of every label, [N, L]."""
+        rows = features.shape[0]
+        columns = [
+            np.full(rows, model) if isinstance(model, float) else model.decision_function(features)
+            for model in self.models_
+        ]
+        return np.stack(columns, axis=1)
+
+
+def _regressor(strength: float, targets: np.ndarray, task: Task) -> Any:
+    if targets.ndim == 2:
+        return _EachLabel(strength)
+    return LogisticRegression(C=strength, max_iter=1000) if task.classes else Ridge(alpha=1 / strength)
+
+
 def _outputs(model: Any, features: Any, task: Task) -> np.ndarray:
-    """Log probabilities over all classes (a class without training rows gets almost none), or numbers."""
+    """Log probabilities over all classes (a class without training rows gets almost none), log-odds of every
+    label, or numbers."""
+    if task.labels and not task.classes:
+        odds: np.ndarray = model.decision_function(features).astype(np.float32)
+        return odds
     if not task.classes:
         numbers: np.ndarray = model.predict(features).astype(np.float32)[:, None]
         return numbers
     found = model.predict_log_proba(features)
-    full = np.full((found.shape[0], len(task.classes)), -30.0, dtype=np.float32)
+    full = np.full((found.shape[0], len(task.classes)), -_CERTAIN, dtype=np.float32)
     full[:, model.classes_] = found
     return full
 
@@ -239,9 +320,25 @@ def _length(
     return test, valid, {"longer_right": float(share)}
 
 
+def _by_rule(name: str) -> _Fit:
+    def fit(
+        config: RunConfig, prepared: Prepared, task: Task, targets: np.ndarray, device: str
+    ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+        split = prepared.split(config.fold)
+        test, valid = (
+            np.array(RULES[name](prepared, split.train, rows), dtype=object).reshape(-1, 1)
+            for rows in (split.test, split.valid)
+        )
+        return test, valid, {}
+
+    return fit
+
+
 _FITS: dict[str, _Fit] = {
+    **{name: _by_rule(name) for name in RULES},
     "majority": _majority,
     "tfidf": _tfidf,
     "embeddings": _embeddings,
     "length": _length,
+    "untouched": _untouched,
 }

@@ -19,11 +19,13 @@ from tunelab.errors import ConfigError, TrainingError
 from tunelab.files import output_errors, write_atomically, write_json
 from tunelab.measure.cost import available_memory, check_disk
 from tunelab.records import StudyRecord
+from tunelab.study.asking import check_asking
 from tunelab.study.augmented import augmented, uses_of
 from tunelab.study.baselines import baselines_of
 from tunelab.study.budget import Planned, fit_budget
 from tunelab.study.candidates import Candidate, candidates
 from tunelab.study.common import check_trackers, locked, model_bytes
+from tunelab.study.default_model import with_model
 from tunelab.study.execute import Executor, Listener, Work
 from tunelab.study.handover import best_run, hand_over, prune, refit_work
 from tunelab.study.plan import Probe
@@ -129,12 +131,15 @@ def compare(
     unused = set(config.settings) - {entry.method for entry in entries}
     for name in unused:
         methods.find(name)
+    config, told = with_model(config)
+    entries = candidates(config)
     with locked(root):
         workers, threads = plan_workers(config.workers, device)
         pool = Pool(workers, threads, listener)
         pool.warm_up()
         prepared = _prepare_all(config, entries, root)
         first = next(iter(prepared.values()))
+        _check_tasks(config, entries, prepared, device)
         if fresh:
             _clear(root)
         _check_other_data(root, config)
@@ -151,6 +156,7 @@ def compare(
             rows = len(first.splits[0].train)
             config = config.model_copy(update={"train": enough_evaluations(config.train, rows)})
         notes = [
+            *told,
             *dict.fromkeys(note for each in every.values() for note in each.notes),
             *(f"settings of {n} are unused: it is not compared" for n in sorted(unused)),
             *([design.note] if design.note else []),
@@ -230,6 +236,15 @@ def _prepare_all(config: StudyConfig, entries: Sequence[Candidate], root: Path) 
     digests = {split.digest for each in found.values() for split in each.splits[:1]}
     assert len(digests) == 1, "a split depends on the rows and the seed alone"
     return found
+
+
+def _check_tasks(
+    config: StudyConfig, entries: Sequence[Candidate], prepared: Mapping[str, Prepared], device: str
+) -> None:
+    """What each row's task settings ask for is to be had."""
+    for entry in entries:
+        own = config.model_copy(update={"task_settings": dict(entry.task_settings)})
+        check_asking(prepared[entry.model.name].task(own), prepared[entry.model.name], device)
 
 
 def _augment_all(

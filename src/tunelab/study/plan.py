@@ -23,12 +23,15 @@ from tunelab.config import RunConfig, TrainConfig
 from tunelab.data.batch import Examples, epoch_batches, sorted_batches
 from tunelab.errors import Stopped
 from tunelab.study import forgetting
+from tunelab.study.asking import Asker
+from tunelab.study.online import improving
 from tunelab.study.prepare import Prepared
 from tunelab.study.run import Kind, ask_untouched, attach, judging, peak_memory, save_bundle, speed_up
 from tunelab.tasks.base import Task
 from tunelab.train.evaluate import predict_logits, tokens_at_once
 from tunelab.train.loop import train
-from tunelab.train.precision import choose
+from tunelab.train.precision import Precision, choose
+from tunelab.train.regularise import regularised
 from tunelab.train.schedule import total_steps
 
 __all__ = ["Probe", "predict_memory", "predict_seconds", "probe_run"]
@@ -38,6 +41,7 @@ __all__ = ["Probe", "predict_memory", "predict_seconds", "probe_run"]
 _STEPS = 16
 _WARM = 3
 _EVALUATED = 6  # batches
+_WRITTEN = 16  # answers
 
 
 @dataclass(frozen=True)
@@ -87,10 +91,11 @@ def probe_run(
     split = prepared.split(config.fold, config.share)
     shutil.rmtree(folder, ignore_errors=True)
 
-    judged = prepared.examples(split.test if len(split.test) else split.valid, task)
+    tested = split.test if len(split.test) else split.valid
+    judged = prepared.examples(tested, task)
     alone = config.model_copy(update={"speed": config.speed.model_copy(update={"trunk_cache": False})})
-    with judging(alone, prepared, tuned, judged, device) as (rows, _):
-        judge_seconds = _forward(tuned.model, rows, choose("float32", device), task)
+    with judging(alone, prepared, tuned, task, judged, device) as (rows, _):
+        judge_seconds = _evaluation(tuned.model, rows, choose("float32", device), task, prepared, tested)
     began = time.monotonic()
     if reference is not None:  # (what a run does; a measure that fails there costs no method its place)
         forgetting.measure_forgetting(tuned, reference, prepared, device)
@@ -98,16 +103,23 @@ def probe_run(
     save_seconds = time.monotonic() - began
 
     watch = _Watch(device)
-    with speed_up(config, prepared, tuned, task, precision) as fast:
-        evaluate_seconds = _forward(tuned.model, fast.valid, precision, task)
-        examples = _spread(fast.train, config)
+    own = improving(config, prepared, task, tuned, folder, precision) if task.online else None
+    period = own.steps(config.train.batch_size) if own else 0
+    planned = max(_STEPS, 2 * period + 1)
+    objective = own.objective if own else task.objective_of(tuned.model)
+    with (
+        speed_up(config, prepared, tuned, task, precision) as fast,
+        regularised(tuned, objective, task.divergence, config.train) as with_all,
+    ):
+        evaluate_seconds = _evaluation(tuned.model, fast.valid, precision, task, prepared, split.valid)
+        examples = own.buffer if own else _spread(fast.train, config)
 
         def steps(count: int, where: Path, until: Callable[[], bool]) -> None:
             train(
-                tuned,
-                task.objective_of(tuned.model),
+                with_all.tuned,
+                with_all.objective,
                 examples,
-                lambda: ({"loss": 0.0}, "loss"),
+                with_all.judging(lambda: ({"loss": 0.0}, "loss")),
                 _few(config.train, count, len(examples)),
                 learning_rate=config.train.learning_rate or method.learning_rate,
                 seed=config.seed,
@@ -121,13 +133,18 @@ def probe_run(
             steps(_WARM, folder / "warm", lambda: False)
             watch.clear()
             # Stopped one step early, so that it writes a checkpoint.
-            steps(_STEPS, folder, lambda: len(watch.times) == _STEPS - 1)
+            steps(planned, folder, lambda: len(watch.times) == planned - 1)
     if stop():
         raise Stopped("stopped while the plan was measured")
     with_checkpoint = peak_memory(device)
     shutil.rmtree(folder, ignore_errors=True)
-    sizes = _sizes(examples.lengths, config.train.batch_size, config.seed, len(watch.times))
-    step_seconds, token_seconds = _fit(sizes[1:], np.diff(watch.times))
+    if own:  # whole rounds, the drawing of their answers among them
+        whole = (len(watch.times) - 1) // period * period
+        sizes, token_seconds = [1] * len(watch.times), 0.0
+        step_seconds = float(np.mean(np.diff(watch.times)[-whole:]))
+    else:
+        sizes = _sizes(examples.lengths, config.train.batch_size, config.seed, len(watch.times))
+        step_seconds, token_seconds = _fit(sizes[1:], np.diff(watch.times))
     peaks = watch.peaks
     half = len(peaks) // 2
     shapes, before = len(set(sizes)), len(set(sizes[:half]))
@@ -214,7 +231,29 @@ def _fit(sizes: Sequence[int], seconds: np.ndarray) -> tuple[float, float]:
     return float(seconds.mean() - slope * x.mean()), slope
 
 
-def _forward(model: Any, examples: Examples, precision: Any, task: Task) -> float:
+def _evaluation(
+    model: Any, examples: Examples, precision: Precision, task: Task, prepared: Prepared, items: np.ndarray
+) -> float:
+    """Seconds a token (with padding) of an evaluation of these items, of which `examples` are the rows."""
+    if not task.written:
+        return _forward(model, examples, precision, task)
+    tokens = _evaluation_tokens(prepared, items, precision.device)
+    return _writing(model, precision, task, prepared, items) * len(items) / tokens
+
+
+def _writing(model: Any, precision: Precision, task: Task, prepared: Prepared, items: np.ndarray) -> float:
+    """Seconds an answer that is written. An untrained model may not know where to end: this is the most."""
+    lengths = np.array([len(ids) for ids in task.prompts_of(prepared.encoded, items)])
+    order = items[np.argsort(lengths, kind="stable")]
+    first = max(0, (len(order) - _WRITTEN) // 2)
+    asked = Asker(task, prepared, order[first : first + _WRITTEN], precision).inquiry()
+    task.respond(model, replace(asked, items=asked.items.iloc[:1], prompts=asked.prompts[:1]))  # warms up
+    began = time.monotonic()
+    task.respond(model, asked)
+    return (time.monotonic() - began) / len(asked.prompts)
+
+
+def _forward(model: Any, examples: Examples, precision: Precision, task: Task) -> float:
     """Seconds a token (with padding) of an evaluation."""
     lengths = examples.lengths
     batches = sorted_batches(lengths, tokens_at_once(precision.device))

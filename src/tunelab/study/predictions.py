@@ -12,7 +12,7 @@ from tunelab.measure.statistics import RunScore
 from tunelab.study.run import read_record
 from tunelab.tasks.base import Task
 
-__all__ = ["Judged", "codes_of", "gather", "truth"]
+__all__ = ["Judged", "codes_of", "frames_of", "gather", "truth"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,11 @@ def gather(name: str, folders: Sequence[Path], task: Task, folds: int) -> Judged
     )
 
 
+def frames_of(folders: Sequence[Path], folds: int) -> list[pd.DataFrame]:
+    """The predictions of `Judged.folders`, one frame a seed."""
+    return [_frame(folders[first : first + folds]) for first in range(0, len(folders), folds)]
+
+
 def truth(folders: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
     """Labels and positions in the table of the items of these folders, in the order of positions."""
     frame = _frame(folders).drop_duplicates("item")
@@ -78,6 +83,8 @@ def _codes(names: pd.Series, task: Task) -> np.ndarray:
 
 def _confidence(frame: pd.DataFrame) -> np.ndarray:
     logits = frame[[c for c in frame.columns if c.startswith("logit(")]].to_numpy()
+    if not logits.shape[1]:  # (of items in windows there is no one row of them)
+        logits = np.log(frame[[c for c in frame.columns if c.startswith("p(")]].to_numpy())
     best: np.ndarray = softmax(logits).max(1)
     return best
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from tunelab import tasks
 from tunelab.config import AugmentConfig, DataConfig, ModelConfig, RunConfig, Section, StudyConfig, build
@@ -21,11 +22,21 @@ from tunelab.data.similar import duplicate_groups, near_groups
 from tunelab.data.split import Split, final_split, make_splits
 from tunelab.data.table import Table
 from tunelab.errors import ConfigError
-from tunelab.models import Located, fingerprint, language_head, load_tokenizer, locate, settle_length
+from tunelab.models import (
+    Located,
+    fingerprint,
+    language_head,
+    load_tokenizer,
+    locate,
+    model_settings,
+    positions_of,
+    settle_length,
+)
 from tunelab.study.copies import Copies
+from tunelab.study.languages import packaged_for
 from tunelab.tasks.base import NoSettings, Task
 
-__all__ = ["Prepared", "examine", "prepare", "which"]
+__all__ = ["Prepared", "chosen_of", "examine", "mended", "prepare", "read_table", "which"]
 
 #: What a user may say of the file's columns (a task refuses what it does not have).
 _ROLES = (
@@ -41,6 +52,8 @@ _ROLES = (
     "input",
     "system",
     "history",
+    "labels",
+    "separator",
 )
 
 
@@ -55,6 +68,7 @@ class Prepared:
     settings: the task's, with which the rows were read; head: which language model's head the model has.
     features: folder where the runs share what frozen layers give; None: each computes it for itself.
     untouched: what the untouched model says of rows, by their key (see untouched.py).
+    positions: of the model, where it has a limit.
     copies: the table's last rows where they are no rows of the user's, but made from training rows.
     """
 
@@ -78,6 +92,7 @@ class Prepared:
     features: Path | None = None
     untouched: Mapping[str, np.ndarray] = field(default_factory=dict)
     copies: Copies | None = None
+    positions: int | None = None
 
     @property
     def tokens(self) -> Tokens:
@@ -153,7 +168,7 @@ class Prepared:
         tokenizer, _ = load_tokenizer(self.base, self.model)
         kind.dress(tokenizer, self.settings)
         new = replace(self.table, frame=frame[list(self.table.frame)].reset_index(drop=True))
-        encoded = self.encoded.joined(_encode(new, kind, tokenizer, self.model))
+        encoded = self.encoded.joined(_encode(new, kind, tokenizer, self.model, self.settings))
         whole = replace(self.table, frame=pd.concat([self.table.frame, new.frame], ignore_index=True))
         return replace(
             self,
@@ -183,10 +198,14 @@ class Prepared:
         for name in kind.read_by:
             if getattr(settings, name) != getattr(self.settings, name):
                 raise ConfigError(
-                    f"setting '{kind.name}.{name}' decides how the rows are read, so it is one for a whole "
-                    "study; compare its values in two studies"
+                    f"setting '{kind.name}.{name}' decides how the rows are read or judged, so it is one for "
+                    "a whole study; compare its values in two studies"
                 )
-        return kind.fit(labels.tolist(), train.tolist(), config.loss, settings)
+        task = kind.fit(labels.tolist(), train.tolist(), config.loss, settings)
+        task.take_code()
+        if config.train.r_drop:  # (before any training, where the task cannot have it)
+            task.divergence(torch.zeros(1, 1), torch.zeros(1, 1))
+        return task
 
     def examples(self, items: np.ndarray, task: Task) -> Examples:
         """The rows of these items, ready for the loop."""
@@ -220,9 +239,11 @@ def examine(
     """Reads the files and lets the data doctor look, with the model's tokenizer where one is given; settings:
     the task's own."""
     kind = tasks.find(task)
-    table = _read(files, kind, data)
+    table = read_table(files, kind, data)
     if model is None:
         return table, _without_tokens(table, kind)
+    if "name" not in model.model_fields_set:
+        model = model.model_copy(update={"name": packaged_for(table.texts, task)})
     base = locate(model)
     model = settle_length(base, model)
     build(kind.Settings, settings or {}, where=kind.name)
@@ -236,8 +257,9 @@ def examine(
     tokenizer, _ = load_tokenizer(base, model)
     kind.dress(tokenizer, own)
     rows = drawn(len(table))
-    encoded = _encode(table if rows is None else part_of(table, rows), kind, tokenizer, model)
-    return table, _findings(table, kind, encoded, tokenizer, model, _groups(table, kind), base.name, rows)
+    encoded = _encode(table if rows is None else part_of(table, rows), kind, tokenizer, model, own)
+    groups = _groups(table, kind)
+    return table, _findings(table, kind, encoded, tokenizer, model, own, groups, base.name, rows)
 
 
 def _without_tokens(table: Table, kind: type[Task]) -> list[Finding]:
@@ -245,14 +267,20 @@ def _without_tokens(table: Table, kind: type[Task]) -> list[Finding]:
     return [finding for finding in known if finding.code not in kind.usual]
 
 
-def _read(files: tuple[str, ...], kind: type[Task], data: DataConfig) -> Table:
-    given = {role: name for role in _ROLES if (name := getattr(data, role)) is not None}
-    return kind.read(files, given)
+def read_table(files: tuple[str, ...], kind: type[Task], data: DataConfig) -> Table:
+    """The files as the task reads them."""
+    return kind.read(files, chosen_of(data))
 
 
-def _encode(table: Table, kind: type[Task], tokenizer: Any, model: ModelConfig) -> Encoded:
+def chosen_of(data: DataConfig) -> dict[str, str]:
+    """What the user said of the file's columns: role -> name."""
+    return {role: name for role in _ROLES if (name := getattr(data, role)) is not None}
+
+
+def _encode(table: Table, kind: type[Task], tokenizer: Any, model: ModelConfig, settings: Section) -> Encoded:
     assert model.max_length is not None, "settled before"
-    return kind.encode(table, tokenizer, model.max_length)
+    encoded = kind.encode(table, tokenizer, model.max_length)
+    return kind.lay_out(encoded, tokenizer, model.max_length, settings)
 
 
 def _findings(
@@ -261,6 +289,7 @@ def _findings(
     encoded: Encoded,
     tokenizer: Any,
     model: ModelConfig,
+    settings: Section,
     groups: np.ndarray | None,
     name: str,
     rows: np.ndarray | None = None,
@@ -271,12 +300,15 @@ def _findings(
     """
     looked = table if rows is None else part_of(table, rows)
     known = replace(facts(looked.texts, encoded.whole, tokenizer, name), rows=rows)
-    length = None if kind.windowed else model.max_length
+    length = model.max_length if kind.cuts(settings) else None
     findings = check(table, known, length, groups, kind.labels_check())
     findings = [finding for finding in findings if finding.code not in kind.usual]
     if any(finding.severity == "error" for finding in findings):
         return findings
-    findings += [of_drawn(finding, rows) for finding in kind.check_encoded(looked, encoded)]
+    assert model.max_length is not None, "settled before"
+    own = kind.check_encoded(looked, encoded)
+    own += kind.check_length(looked, encoded, tokenizer, model.max_length, settings)
+    findings += [of_drawn(finding, rows) for finding in own]
     return sorted(findings, key=lambda finding: ORDER[finding.severity])
 
 
@@ -299,21 +331,22 @@ def prepare(
     model = settle_length(base, model)
     head = language_head(base)
     own = _settings(kind, settings or {}, head, base.name)
-    table = _read(files, kind, data)
+    kind.check_code(own, model_settings(base, model))
+    table = read_table(files, kind, data)
     tokenizer, told = load_tokenizer(base, model)
     notes = [*table.notes, *told, *kind.dress(tokenizer, own)]
     if data.fix:  # what is mended is no error any more
-        table, mended = _mended(table, kind)
-        notes += mended
-    encoded = _encode(table, kind, tokenizer, model)
+        table, changes = mended(table, kind)
+        notes += changes
+    encoded = _encode(table, kind, tokenizer, model, own)
     groups = _groups(table, kind)
-    findings = _findings(table, kind, encoded, tokenizer, model, groups, base.name)
+    findings = _findings(table, kind, encoded, tokenizer, model, own, groups, base.name)
     stop_on_errors(findings)
     usable, dropped = drop_unusable(table, kind.needs_labels)
     notes += dropped
     if usable is not table:
         table = usable
-        encoded = _encode(table, kind, tokenizer, model)
+        encoded = _encode(table, kind, tokenizer, model, own)
         groups = _groups(table, kind)
     if groups is None:
         groups = duplicate_groups(kind.grouping(table) or table.texts)
@@ -339,10 +372,11 @@ def prepare(
         settings=own,
         head=head,
         reads=kind.reads,
+        positions=positions_of(base, model),
     )
 
 
-def _mended(table: Table, kind: type[Task]) -> tuple[Table, list[str]]:
+def mended(table: Table, kind: type[Task]) -> tuple[Table, list[str]]:
     """What can be mended safely for every task, then for this one; a sentence for every change."""
     table, notes = fix(table, kind.labels_check())
     table, more = kind.mend(table)
@@ -363,7 +397,7 @@ def _groups(table: Table, kind: type[Task]) -> np.ndarray | None:
 
 def _digest(table: Table) -> str:
     digest = hashlib.sha256()
-    for role in ("text", "text_pair", "chosen", "rejected", "label", "units", "split"):
+    for role in ("text", "text_pair", "chosen", "rejected", "label", "references", "units", "split"):
         for value in table.frame.get(role, ()):
             data = str(value).encode("utf-8", "surrogatepass")
             digest.update(len(data).to_bytes(8, "little"))

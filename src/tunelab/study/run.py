@@ -21,8 +21,8 @@ import torch
 import yaml
 from safetensors.numpy import load, save
 
-from tunelab import methods
-from tunelab.config import RunConfig, SpeedConfig
+from tunelab import methods, tasks
+from tunelab.config import RunConfig, SpeedConfig, build
 from tunelab.data.batch import Examples
 from tunelab.files import output_errors, write_atomically, write_json
 from tunelab.methods.base import Method, Tuned
@@ -30,6 +30,8 @@ from tunelab.models import load_model, load_tokenizer
 from tunelab.provenance import code_digest, machine, versions
 from tunelab.serve.bundle import bundle_bytes, open_bundle, write_bundle
 from tunelab.study import forgetting
+from tunelab.study.asking import Asker
+from tunelab.study.online import ROUNDS, improving
 from tunelab.study.prepare import Prepared
 from tunelab.study.untouched import Wanted, with_untouched
 from tunelab.tasks.base import Task
@@ -38,6 +40,7 @@ from tunelab.train.evaluate import predict_logits
 from tunelab.train.levers import Faster, faster, faster_judging
 from tunelab.train.loop import Trained, train
 from tunelab.train.precision import Precision, choose
+from tunelab.train.regularise import regularised
 from tunelab.train.schedule import total_steps
 
 __all__ = [
@@ -97,6 +100,9 @@ def run_folder(
         "kind": kind,
         "bars": bars,
     }
+    task = tasks.find(config.task)
+    if own := task.own_code(build(task.Settings, config.task_settings, where=task.name)):
+        key["code"] = own
     train = key["config"]["train"]
     train["learning_rate"] = train["learning_rate"] or methods.find(config.method).learning_rate
     key["config"].pop("augment")  # what it made is among the data; what of it is learnt from:
@@ -143,18 +149,23 @@ def run_once(
     clock = time.monotonic()
     tuned, total = attach(config, prepared, method, task, device)
     load_seconds = time.monotonic() - clock
-    with speed_up(config, prepared, tuned, task, precision) as fast:
+    own = improving(config, prepared, task, tuned, folder, precision) if task.online else None
+    objective = own.objective if own else task.objective_of(tuned.model)
+    with (
+        speed_up(config, prepared, tuned, task, precision) as fast,
+        regularised(tuned, objective, task.divergence, config.train) as with_all,
+    ):
         trained = train(
-            tuned,
-            task.objective_of(tuned.model),
-            fast.train,
-            judge_of(config, prepared, tuned, task, fast.valid, precision),
+            with_all.tuned,
+            with_all.objective,
+            own.buffer if own else fast.train,
+            with_all.judging(judge_of(config, prepared, tuned, task, fast.valid, precision)),
             config.train,
             learning_rate=config.train.learning_rate or method.learning_rate,
             seed=config.seed,
             folder=folder,
             precision=precision,
-            pace=_pace(config, prepared, task),
+            pace=own.rows if own else _pace(config, prepared, task),
             listener=listener,
             stop=stop,
         )
@@ -172,7 +183,11 @@ def run_once(
             **_cost(trained, tuned, total, load_seconds),
             "trunk_seconds": fast.trunk_seconds + untouched_seconds,
         },
-        "training": {**_training(trained, config, method, precision), "levers": fast.told},
+        "training": {
+            **_training(trained, config, method, precision),
+            "levers": fast.told,
+            **({"online": own.told()} if own else {}),
+        },
         "notes": trained.notes,
         "provenance": {
             **_about(config, prepared, precision.name),
@@ -201,6 +216,7 @@ def run_once(
     with output_errors(folder):
         write_json(folder / "result.json", record)
     checkpoint.discard(folder / "checkpoints")
+    shutil.rmtree(folder / ROUNDS, ignore_errors=True)
     return record
 
 
@@ -208,6 +224,7 @@ def attach(
     config: RunConfig, prepared: Prepared, method: Method, task: Task, device: str
 ) -> tuple[Tuned, int]:
     """The model with the method attached, and how many parameters the model alone has. Seeds everything."""
+    method.check(task.model_class)
     seed_everything(config.seed)
     model = load_model(
         prepared.base, prepared.model, task.model_class, task.model_options(), prepared.pad_id, device
@@ -240,17 +257,21 @@ def speed_up(
         prepared.held(task.for_training(prepared.examples(learnt, task)), task),
         prepared.examples(split.valid, task),
         prepared.examples(prepared.trained_rows(config.fold), task),
-        _speed(config, prepared),
+        _speed(config, prepared, task),
         precision,
         prepared.features,
         features_key(config, prepared),
+        task.token_by_token,
     )
 
 
-def _speed(config: RunConfig, prepared: Prepared) -> SpeedConfig:
-    """The levers, less the attention where the user has chosen one."""
-    chosen = prepared.model.attention != "auto"
-    return config.speed.model_copy(update={"attention": False}) if chosen else config.speed
+def _speed(config: RunConfig, prepared: Prepared, task: Task | None = None) -> SpeedConfig:
+    """The levers, less the attention where the user has chosen one, and less those that know rows beforehand
+    where a model writes its own."""
+    off = {"attention": False} if prepared.model.attention != "auto" else {}
+    if task is not None and task.written:
+        off |= {"trunk_cache": False, "compact_vocabulary": False}
+    return config.speed.model_copy(update=off)
 
 
 def features_key(config: RunConfig, prepared: Prepared) -> str:
@@ -271,10 +292,10 @@ def judge_of(
     """What the loop calls to score the validation items, of which `valid` are the rows."""
     items = prepared.split(config.fold, config.share).valid
     truth, units = task.truth_of(prepared.table.frame.iloc[items]), prepared.units(items)
-    keep = task.keep_of(tuned.model)
+    ask = Asker(task, prepared, items, precision)
 
     def judge() -> tuple[dict[str, float], str]:
-        outputs = predict_logits(tuned.model, valid, precision, keep=keep)
+        outputs = ask(tuned.model, valid)
         return task.scores(outputs, truth, units), task.deciding
 
     return judge
@@ -325,26 +346,27 @@ def _judge_test(
     split = prepared.split(config.fold, config.share)
     rows = split.test if len(split.test) else split.valid
     began = time.monotonic()
-    with judging(config, prepared, tuned, prepared.examples(rows, task), device) as (examples, spared):
-        outputs = predict_logits(
-            tuned.model, examples, choose("float32", device), keep=task.keep_of(tuned.model)
-        )
+    with judging(config, prepared, tuned, task, prepared.examples(rows, task), device) as (examples, spared):
+        outputs = Asker(task, prepared, rows, choose("float32", device))(tuned.model, examples)
     record["cost"]["test_seconds"] = time.monotonic() - began + spared  # as if it had been alone
     record["judged_on"] = "test" if len(split.test) else "valid"
     truth = task.truth_of(prepared.table.frame.iloc[rows])
     record["scores"] = task.scores(outputs, truth, prepared.units(rows))
     with output_errors(folder):
-        write_predictions(folder / "predictions.parquet", prepared, task, rows, outputs)
+        found = write_predictions(folder / "predictions.parquet", prepared, task, rows, outputs)
+        record["notes"] = [*record["notes"], *task.remarks(found)]
+        if task.written:  # (what is written may hang on the last bit of a logit; the logits do not)
+            _write_outputs(folder, _outputs_for(task, tuned.model, examples, device)[:_VERIFIED_ROWS])
 
 
 def judging(
-    config: RunConfig, prepared: Prepared, tuned: Tuned, examples: Examples, device: str
+    config: RunConfig, prepared: Prepared, tuned: Tuned, task: Task, examples: Examples, device: str
 ) -> contextlib.AbstractContextManager[tuple[Examples, float]]:
     """The context in which rows are judged in float32, the rows to do it with, and the seconds that another
     run has spent on them."""
     precision = choose("float32", device)
-    key = features_key(config, prepared)
-    return faster_judging(tuned, examples, _speed(config, prepared), precision, prepared.features, key)
+    key, speed = features_key(config, prepared), _speed(config, prepared, task)
+    return faster_judging(tuned, examples, speed, precision, prepared.features, key)
 
 
 def _about(config: RunConfig, prepared: Prepared, precision: str) -> dict[str, Any]:
@@ -422,9 +444,9 @@ def _training(trained: Trained, config: RunConfig, method: Method, precision: An
 
 def write_predictions(
     path: Path, prepared: Prepared, task: Task, rows: np.ndarray, outputs: np.ndarray
-) -> None:
-    """What was said of each item; and the outputs themselves, where those are not one row an item for the
-    first items only (in a file beside it)."""
+) -> pd.DataFrame:
+    """Writes and returns what was said of each item; and the outputs themselves, where those are not one row
+    an item for the first items only (in a file beside it)."""
     frame = prepared.table.frame.iloc[rows]
     parts = [
         pd.DataFrame(
@@ -441,12 +463,24 @@ def write_predictions(
         own = prepared.rows(rows[:_VERIFIED_ROWS])
         per_row = len(outputs) == len(prepared.rows(rows))
         first = outputs[: len(own) if per_row else int(prepared.lengths(rows[:_VERIFIED_ROWS]).sum())]
-        write_atomically(path.with_suffix(".safetensors"), save({"outputs": np.ascontiguousarray(first)}))
-    else:
+        _write_outputs(path.parent, first)
+    elif not task.written:
         parts.append(pd.DataFrame(outputs, columns=[f"logit({i})" for i in range(outputs.shape[1])]))
-    data = pd.concat(parts, axis=1).to_parquet(index=False)
+    whole = pd.concat(parts, axis=1)
+    data = whole.to_parquet(index=False)
     assert isinstance(data, bytes)
     write_atomically(path, data)
+    return whole
+
+
+def _write_outputs(folder: Path, outputs: np.ndarray) -> None:
+    path = folder / "predictions.safetensors"
+    write_atomically(path, save({"outputs": np.ascontiguousarray(outputs)}))
+
+
+def _outputs_for(task: Task, model: Any, examples: Examples, device: str) -> np.ndarray:
+    """The model's outputs for rows, in float32."""
+    return predict_logits(model, examples, choose("float32", device), keep=task.keep_of(model))
 
 
 def verify(folder: Path, prepared: Prepared, device: str = "cpu") -> dict[str, Any]:
@@ -456,14 +490,10 @@ def verify(folder: Path, prepared: Prepared, device: str = "cpu") -> dict[str, A
     """
     record = read_record(folder)
     rows, stored = _stored(folder)
-    opened = open_bundle(folder / "bundle", device, prepared.model.trust_remote_code)
+    opened = open_bundle(folder / "bundle", device, prepared.model.trust_remote_code, own=True)
     prepared, _ = with_untouched(prepared, opened.task, [(rows, choose("float32", device), False)])
-    outputs = predict_logits(
-        opened.tuned.model,
-        prepared.examples(rows, opened.task),
-        choose("float32", device),
-        keep=opened.task.keep_of(opened.tuned.model),
-    )
+    examples = prepared.examples(rows, opened.task)
+    outputs = _outputs_for(opened.task, opened.tuned.model, examples, device)
     outputs, stored = opened.task.same(outputs), opened.task.same(stored)
     difference = float(np.abs(outputs - stored).max())
     scale = max(1.0, float(np.abs(outputs).max()))

@@ -9,8 +9,10 @@ from tunelab import methods
 from tunelab.config import RunConfig
 from tunelab.errors import ConfigError
 from tunelab.measure.cost import check_disk
+from tunelab.study.asking import check_asking
 from tunelab.study.augmented import augmented, uses_of
 from tunelab.study.common import check_trackers, locked, model_bytes
+from tunelab.study.default_model import with_model
 from tunelab.study.execute import Executor, Listener
 from tunelab.study.prepare import prepare, which
 from tunelab.study.recipes import check_recipe
@@ -37,11 +39,13 @@ def run_single(
     methods.find(config.method).make(config.settings)
     check_recipe(config.augment, config.task)
     check_trackers(config.train)
+    config, told = with_model(config)
     with locked(root):
         pool = Pool(1, plan_workers(1, device)[1], listener)
         pool.warm_up()
         prepared = prepare(config.files, config.task, config.data, config.model, config.task_settings)
         prepared = replace(prepared, features=root / "features")
+        check_asking(prepared.task(config), prepared, device)
         check_disk(root, model_bytes(prepared), 1)
         if config.fold >= len(prepared.splits):
             raise ConfigError(f"there is no fold {config.fold}: this study has {len(prepared.splits)}")
@@ -53,7 +57,7 @@ def run_single(
         listener(
             "",
             "prepared",
-            {"prepared": prepared, "notes": list(prepared.notes), "workers": 1, "threads": pool.threads},
+            {"prepared": prepared, "notes": [*told, *prepared.notes], "workers": 1, "threads": pool.threads},
         )
         executor = Executor(pool, root, {which(config.model, config.augment): prepared}, device, listener)
         work = executor.work(config.method, "judged" if config.fold >= 0 else "refit", config)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import filelock
 import numpy as np
@@ -26,7 +27,7 @@ from tunelab.tasks.base import Task
 from tunelab.train.evaluate import predict_logits
 from tunelab.train.precision import Precision
 
-__all__ = ["Wanted", "with_untouched"]
+__all__ = ["Wanted", "shared", "untouched_model", "with_untouched"]
 
 #: Items, the precision in which they will be read, and whether they are trained on.
 Wanted = tuple[np.ndarray, Precision, bool]
@@ -45,7 +46,7 @@ def with_untouched(prepared: Prepared, task: Task, wanted: Sequence[Wanted]) -> 
         examples = prepared.examples(items, task)
         examples = task.for_training(examples) if training else examples
         key = examples.key()
-        outputs, spent = _shared(
+        outputs, spent = shared(
             prepared.features,
             _name(prepared, task, key, precision),
             partial(_outputs, prepared, task, examples, precision),
@@ -70,7 +71,7 @@ def _name(prepared: Prepared, task: Task, key: str, precision: Precision) -> str
     return f"untouched-{hashlib.sha256(chr(10).join(map(str, parts)).encode()).hexdigest()[:20]}"
 
 
-def _shared(
+def shared(
     folder: Path | None, name: str, compute: Callable[[], tuple[np.ndarray, float]]
 ) -> tuple[np.ndarray, float]:
     """Outputs and the seconds they took; who wants the same at the same time waits and finds them."""
@@ -88,17 +89,17 @@ def _shared(
     return outputs, seconds
 
 
+def untouched_model(task: Task, prepared: Prepared, device: str) -> Any:
+    """The pretrained model as it was before any training, in evaluation mode."""
+    options = task.model_options()
+    model = load_model(prepared.base, prepared.model, task.model_class, options, prepared.pad_id, device)
+    return model.eval()
+
+
 def _outputs(
     prepared: Prepared, task: Task, examples: Examples, precision: Precision
 ) -> tuple[np.ndarray, float]:
     began = time.monotonic()
-    model = load_model(
-        prepared.base,
-        prepared.model,
-        task.model_class,
-        task.model_options(),
-        prepared.pad_id,
-        precision.device,
-    )
+    model = untouched_model(task, prepared, precision.device)
     outputs = predict_logits(model, examples, precision, keep=task.keep_of(model))
     return np.ascontiguousarray(outputs), time.monotonic() - began

@@ -35,6 +35,7 @@ from tunelab.study.candidates import Candidate
 from tunelab.study.curve import curve_points
 from tunelab.study.effect import augmentation_of
 from tunelab.study.execute import Work
+from tunelab.study.policies import policies_of, written_of
 from tunelab.study.predictions import Judged, codes_of, gather, truth
 from tunelab.study.prepare import Prepared
 from tunelab.study.run import read_record
@@ -134,6 +135,10 @@ def conclude(evidence: Evidence) -> StudyRecord:
         pareto_memory=_pareto(results, lambda r: r.cost.peak_memory_bytes),
         disagreements=_disagreements(found, advice, items_N, labels_N, task, own),
         samples=_samples(evidence, advice, task, own),
+        policies=policies_of(found, task, folds),
+        written=written_of(
+            next(judged.folders for judged in found if judged.name == advice.method), task, own
+        ),
         curve=curve,
         more_rows=more,
         crossings=crossed,

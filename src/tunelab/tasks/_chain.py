@@ -5,14 +5,12 @@ a transition has to move by units while a pretrained weight moves by thousandths
 of its `ConditionalRandomField` is the same device).
 """
 
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 
-__all__ = ["Chain", "chain_of", "load_chain"]
+__all__ = ["NAME", "Chain", "chain_of"]
 
 NAME = "chain"
 #: How much a transition's score moves with its parameter.
@@ -41,14 +39,3 @@ def chain_of(model: Any) -> Chain:
     chains = [module for module in model.modules() if isinstance(module, Chain)]
     moving = [chain for chain in chains if chain.transitions.requires_grad]
     return (moving or chains)[-1]
-
-
-def load_chain(chain: Chain, folder: Path) -> None:
-    """The weights of a saved model's chain, if it has them."""
-    for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(path, "pt") as file:
-            stored = set(file.keys())
-            with torch.no_grad():
-                for name, parameter in chain.named_parameters():
-                    if f"{NAME}.{name}" in stored:
-                        parameter.copy_(file.get_tensor(f"{NAME}.{name}"))

@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, Self
 
 import numpy as np
@@ -22,7 +24,7 @@ from tunelab.measure.statistics import RunScore
 from tunelab.tasks._sequences import Answers, dress_for_answers, encode_answers
 from tunelab.tasks.base import Task
 
-__all__ = ["Pairs"]
+__all__ = ["Pairs", "readable"]
 
 #: Columns of a file whose answers are to be judged.
 PROMPT = Column("text", ("prompt", "instruction", "question", "query", "text", "指令", "问题"))
@@ -37,6 +39,7 @@ class Pairs(Task):
     baselines = ("length",)
     said_as = ("a prompt", "an answer")
     asks = (PROMPT, ANSWER)
+    held = MappingProxyType({"text": "messages", "label": "votes"})
     #: Prompts are JSON, and a prompt may have many pairs.
     usual = frozenset({"near-duplicate", "truncation-by-class"})
 
@@ -53,7 +56,7 @@ class Pairs(Task):
     @classmethod
     def read(cls, files: Sequence[str], chosen: Mapping[str, str]) -> Table:
         try:
-            return read_preferences(files, chosen)
+            return readable(read_preferences(files, chosen))
         except DataError as error:
             if "as the better answers" not in str(error):
                 raise
@@ -162,6 +165,11 @@ def _judged(predictions: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """By how much the chosen side is preferred, and the share of annotators who took it."""
     shares = [said_of(label)[0] for label in predictions["label"]]
     return predictions["prediction"].to_numpy(np.float64), np.array(shares)
+
+
+def readable(table: Table) -> Table:
+    """The same with prompts as a person reads them (`said`), beside their messages."""
+    return replace(table, frame=table.frame.assign(said=[_prompt_text(cell) for cell in table.frame["text"]]))
 
 
 def _prompt_text(cell: str) -> str:

@@ -352,12 +352,17 @@ def _as_conversations(
 def dress_for_answers(tokenizer: Any) -> str:
     """Gives a language model's tokenizer a chat template where it has none, and says so; raises `DataError`
     where it has no end-of-text token."""
+    check_end(tokenizer)
+    return dress(tokenizer)
+
+
+def check_end(tokenizer: Any) -> None:
+    """Raises `DataError` where a language model's tokenizer has no end-of-text token."""
     if not (tokenizer.eos_token or tokenizer.sep_token):
         raise DataError(
             f"the tokenizer {type(tokenizer).__name__} has no end-of-text token, so the model cannot learn "
             "where an answer ends: take a model whose tokenizer has one (eos_token in tokenizer_config.json)"
         )
-    return dress(tokenizer)
 
 
 def _same(first: np.ndarray, second: np.ndarray, most: int) -> int:

@@ -7,7 +7,10 @@ and how they are scored, with the one score that decides.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,9 +25,11 @@ from tunelab.data.findings import Finding, Patient
 from tunelab.data.layout import Encoded, Units
 from tunelab.data.read import read
 from tunelab.data.table import Column, Table
+from tunelab.errors import ConfigError
 from tunelab.measure.statistics import RunScore
+from tunelab.rlhf.rewards import Reward
 
-__all__ = ["Keep", "NoSettings", "Objective", "Task"]
+__all__ = ["Inquiry", "Keep", "NoSettings", "Objective", "Task"]
 
 #: (logits, targets) -> summed loss and count of a micro-batch.
 Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -34,6 +39,28 @@ Keep = Callable[[Tensor, Tensor], Tensor]
 
 class NoSettings(Section):
     """A task without settings of its own."""
+
+
+@dataclass(frozen=True)
+class Inquiry:
+    """Items whose answers a model is to write.
+
+    items: their columns, as far as the task reads them; prompts: token ids of what each answer goes on from
+    (of an encoder-decoder: of what the encoder reads), without padding; untouched: the context in which the
+    pretrained model is to be had as it was before this one was trained; remember: gives what a function
+    computes, once for all that are asked the same (a name tells apart what is computed); context: in which a
+    model runs in the precision that is wanted; rewards: those that the task's settings name; at_once: all in one batch.
+    """
+
+    items: pd.DataFrame
+    prompts: Sequence[Sequence[int]]
+    tokenizer: Any
+    untouched: Callable[[Any], AbstractContextManager[Any]]
+    remember: Callable[[str, Callable[[], np.ndarray]], np.ndarray]
+    context: Callable[[Any], AbstractContextManager[Any]]
+    device: str = "cpu"
+    rewards: Mapping[str, Reward] = field(default_factory=dict)
+    at_once: bool = False
 
 
 class Task(ABC):
@@ -70,17 +97,27 @@ class Task(ABC):
     #: Labels are names, whose spellings may be unified.
     named_labels: ClassVar[bool] = False
     #: Long items are cut into windows, so that none of them is truncated.
-    windowed: ClassVar[bool] = False
+    windowed: bool = False
     #: Findings of the data doctor that say nothing of such data (the task tells what matters itself).
     usual: ClassVar[frozenset[str]] = frozenset()
+    #: Role -> how its cells are held where they are no plain texts (see data/write_rows.py), so that mended
+    #: rows can be read again.
+    held: ClassVar[Mapping[str, str]] = MappingProxyType({})
     #: Columns of texts that `decode` reads (workers get no others).
     reads: ClassVar[tuple[str, ...]] = ()
     #: Targets are one a token, not one a row.
     per_token: ClassVar[bool] = False
+    #: The loss is a sum over tokens that are asked for, each by its own logits over the vocabulary.
+    token_by_token: ClassVar[bool] = False
     #: Its baselines (see `study/baselines.py`); None: those for classes, or for numbers.
     baselines: ClassVar[tuple[str, ...] | None] = None
     #: Names of the classes where a row's answer is one of them; else none.
     classes: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of what an answer has probabilities for, in the order of the model's outputs."""
+        return self.classes
 
     @classmethod
     def read(cls, files: Sequence[str], chosen: Mapping[str, str]) -> Table:
@@ -106,6 +143,27 @@ class Task(ABC):
         pairs = frame["text_pair"].tolist() if "text_pair" in frame else None
         tokens = encode(frame["text"].tolist(), tokenizer, pairs=pairs, cache=cache)
         return Encoded(tokens, tokens)
+
+    @classmethod
+    def cuts(cls, settings: Section) -> bool:
+        """Whether items longer than a model reads lose something."""
+        return not cls.windowed
+
+    @classmethod
+    def lay_out(cls, encoded: Encoded, tokenizer: Any, max_length: int, settings: Section) -> Encoded:
+        """The same items, the long ones shown as the settings say."""
+        return encoded
+
+    def encode_asked(self, table: Table, tokenizer: Any, max_length: int) -> Encoded:
+        """New items as this task's model reads them."""
+        return self.encode(table, tokenizer, max_length, cache=False)
+
+    @classmethod
+    def check_length(
+        cls, table: Table, encoded: Encoded, tokenizer: Any, max_length: int, settings: Section
+    ) -> list[Finding]:
+        """What the data doctor has to say of long items, beside what is cut."""
+        return []
 
     @classmethod
     def form(cls, table: Table) -> dict[str, Any]:
@@ -145,6 +203,27 @@ class Task(ABC):
         """A text of each row: rows of which it is (nearly) the same stay on one side of every split; None:
         all that a model reads."""
         return None
+
+    @classmethod
+    def own_code(cls, settings: Section) -> dict[str, str]:
+        """Python files of the user's that the settings name: what a bundle calls them, and their text. Raises
+        `ConfigError` where one cannot be read."""
+        return {}
+
+    @classmethod  # noqa: B027 (most tasks have none)
+    def check_code(cls, settings: Section, config: Any) -> None:
+        """Tries out a head of the user's; config: the model's. Raises `ConfigError`."""
+
+    def take_code(self) -> None:  # noqa: B027 (most tasks have none)
+        """Reads and tries out the files that the settings name, before a training. Raises `ConfigError`."""
+
+    def adopt(self, folder: Path) -> None:  # noqa: B027 (as above)
+        """Reads them from a bundle that may run its code."""
+
+    @property
+    def code(self) -> dict[str, str]:
+        """What a bundle must hold of them."""
+        return {}
 
     @classmethod
     def labels_check(cls) -> Labels:
@@ -210,6 +289,17 @@ class Task(ABC):
     def objective(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Summed loss and count of a micro-batch."""
 
+    def divergence(self, first: Tensor, second: Tensor) -> Tensor:
+        """How far two outputs for the same rows are apart, KL both ways, summed over rows (`train.r_drop`).
+
+        Raises:
+            ConfigError: this task's outputs are no distribution.
+        """
+        raise ConfigError(
+            f"train.r_drop is for tasks whose outputs are classes, labels or numbers; {self.name} has none "
+            "of these: leave it out"
+        )
+
     def objective_of(self, model: Any) -> Objective:
         """The objective of this model, where it has parameters of its own."""
         return self.objective
@@ -269,6 +359,47 @@ class Task(ABC):
         """Predictions as Python values, from what `decode` gave."""
         found: list[Any] = predictions["prediction"].tolist()
         return found
+
+    @property
+    def written(self) -> bool:
+        """Whether it is judged by what a model writes (`respond`), not by what it makes of given rows."""
+        return False
+
+    @property
+    def room(self) -> int:
+        """Tokens among a model's positions that a written answer takes, at most."""
+        return 0
+
+    def rewards(self) -> tuple[str, ...]:
+        """Names of the rewards by which answers are judged or improved (see study/rewarding.py)."""
+        return ()
+
+    @property
+    def online(self) -> bool:
+        """Whether it learns from what the model itself writes."""
+        return False
+
+    def remarks(self, predictions: pd.DataFrame) -> list[str]:
+        """What a user should know of a run's predictions besides their scores."""
+        return []
+
+    @property
+    def continues(self) -> bool:
+        """Whether an answer goes on with the text of its prompt."""
+        return False
+
+    def prompts_of(self, encoded: Encoded, items: np.ndarray) -> list[np.ndarray]:
+        """Token ids of what the answers to these items go on from, where answers are written."""
+        raise NotImplementedError
+
+    def respond(self, model: Any, asked: Inquiry) -> np.ndarray:
+        """What the model writes and what is to be said of it, one row an item, [N, K] object: `decode` and
+        `scores` read it in the place of outputs. Equal for equal weights; draws on no global generator."""
+        raise NotImplementedError
+
+    def write(self, model: Any, asked: Inquiry) -> None:
+        """The same as far as the model has a part in it: what is timed."""
+        self.respond(model, asked)
 
     @property
     def writes(self) -> int:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -40,7 +41,8 @@ from tunelab.measure.metrics import softmax
 from tunelab.measure.statistics import RunScore
 from tunelab.objectives.classification import cross_entropy, focal
 from tunelab.objectives.crf import crf_loss, forbid, max_marginals
-from tunelab.tasks._chain import NAME, Chain, chain_of, load_chain
+from tunelab.tasks._chain import NAME, Chain, chain_of
+from tunelab.tasks._parts import load_part
 from tunelab.tasks.base import Keep, Objective, Task
 
 __all__ = ["Tag", "TagSettings"]
@@ -68,6 +70,7 @@ class Tag(Task):
     pipeline = ("token-classification", ', aggregation_strategy="first"')
     Settings = TagSettings
     windowed = True
+    held = MappingProxyType({"label": "entities", "units": "places"})
     per_token = True
 
     def __init__(self, types: Sequence[str], loss: LossConfig, settings: TagSettings) -> None:
@@ -160,7 +163,7 @@ class Tag(Task):
         if self.settings.head == "crf":
             chain = Chain(len(self.tags)).to(model.device)
             if folder is not None:
-                load_chain(chain, folder)
+                load_part(chain, NAME, folder)
             model.add_module(NAME, chain)
         return model
 

@@ -79,8 +79,9 @@ class Precision:
             copy = self._copies.get(parameter)
             if copy is None or copy.shape != parameter.shape:
                 self._copies[parameter] = torch.empty_like(parameter, dtype=torch.bfloat16).detach()
-        with torch.no_grad():
-            torch._foreach_copy_([self._copies[p] for p in changed], [p.data for p in changed])
+        if changed:
+            with torch.no_grad():
+                torch._foreach_copy_([self._copies[p] for p in changed], [p.data for p in changed])
 
 
 def _lookup(table: Any, leaf: Tensor) -> Callable[[Tensor], Tensor]:

@@ -1,0 +1,156 @@
+"""Rewards that a user names: a trained specialist, a function of one's own, or one that can be verified.
+
+FOLDER            a bundle of tunelab: a reward model's score (prefer), a number (regress), or the
+                  probability of a classifier's last label
+FOLDER:LABEL      the probability of that label
+file.py:function  reward(prompts, completions, rows) -> scores
+exact_match[:COLUMN]  number_at_end[:COLUMN]  regex:PATTERN  length:WORDS  length:NUMBERcharacters
+0.5*ANY           with a weight; several with " + " between are added
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
+from pathlib import Path
+
+import pandas as pd
+
+from tunelab.errors import ConfigError, did_you_mean
+from tunelab.rlhf.rewards import (
+    Reward,
+    Row,
+    exact_match,
+    length,
+    load_reward,
+    number_at_end,
+    regular_expression,
+    score,
+    weighted_sum,
+)
+from tunelab.serve.predict import Specialist
+from tunelab.tasks._policy import asked_of, row_of
+from tunelab.tasks.base import Task
+
+__all__ = ["check_rewards", "reward_of", "rewards_of"]
+
+_WEIGHTED = re.compile(r"\s*([-+]?\d+(?:\.\d+)?)\s*\*\s*(.+)")
+_LENGTH = re.compile(r"(\d+)\s*(words|characters)?")
+_BUILT_IN = ("exact_match", "number_at_end", "regex", "length")
+
+
+def rewards_of(task: Task, device: str) -> Mapping[str, Reward]:
+    """The rewards that the task's settings name. Raises `ConfigError` where one is not to be had."""
+    return {name: reward_of(name, device, task.continues) for name in task.rewards()}
+
+
+def check_rewards(task: Task, first: pd.DataFrame, device: str) -> None:
+    """Asks every reward for a few answers to one prompt, an empty one among them, before anything is trained;
+    raises `ConfigError` or `DataError` that says what is wrong with it."""
+    made = ["", "Yes.", "It was a dark and stormy night; 42."]
+    (item,) = first.to_dict("records")
+    row = row_of({str(name): cell for name, cell in item.items()})
+    for name, reward in rewards_of(task, device).items():
+        score(reward, name, [asked_of(item["text"])] * len(made), made, [row] * len(made))
+
+
+@cache
+def reward_of(text: str, device: str, continues: bool) -> Reward:
+    """The reward that is written so; continues: answers go on with the prompt's own text, so that a judge of
+    texts reads both together."""
+    parts = [part.strip() for part in text.split(" + ")]
+    if not all(parts):
+        raise ConfigError(f"a reward is missing in {text!r}; give one, or several with ' + ' between")
+    if len(parts) == 1 and not _WEIGHTED.fullmatch(parts[0]):
+        return _single(parts[0], device, continues)
+    found = {}
+    for part in parts:
+        match = _WEIGHTED.fullmatch(part)
+        weight, name = (float(match[1]), match[2]) if match else (1.0, part)
+        found[part] = (weight, _single(name, device, continues))
+    return weighted_sum(found)
+
+
+def _single(text: str, device: str, continues: bool) -> Reward:
+    word, _, rest = text.partition(":")
+    if word in _BUILT_IN:
+        return _built_in(word, rest, text)
+    if re.search(r"\.py(:|$)", text):
+        return load_reward(text)
+    folder, _, label = (text, "", "") if Path(text).is_dir() or ":" not in text else text.rpartition(":")
+    if not Path(folder).is_dir():
+        raise ConfigError(
+            f"unknown reward {text!r}: there is no such folder, and {did_you_mean(word, _BUILT_IN)}. Give a "
+            "bundle of tunelab (FOLDER or FOLDER:LABEL), a function (file.py:function), or one of "
+            f"{', '.join(_BUILT_IN)}"
+        )
+    return _of_bundle(Specialist.load(folder, device), folder, label, continues)
+
+
+def _built_in(word: str, rest: str, text: str) -> Reward:
+    if word == "regex":
+        return regular_expression(rest)
+    if word == "length":
+        match = _LENGTH.fullmatch(rest.strip())
+        if match is None:
+            raise ConfigError(f"{text!r}: give a number, length:40 or length:120characters")
+        return length(int(match[1]), "characters" if match[2] == "characters" else "words")
+    make: Callable[..., Reward] = exact_match if word == "exact_match" else number_at_end
+    return make(rest) if rest else make()
+
+
+def _of_bundle(specialist: Specialist, folder: str, label: str, continues: bool) -> Reward:
+    kind = specialist.task
+    if kind == "prefer" and not label:
+        return partial(_preferred, specialist)
+    if specialist.pairs or kind not in ("classify", "regress"):
+        raise ConfigError(
+            f"{folder} is a specialist for {kind}{' on pairs' if specialist.pairs else ''}; a reward comes "
+            "from one for classify or regress that reads single texts, or from a reward model (prefer)"
+        )
+    if kind == "regress":
+        return partial(_number, specialist, continues)
+    label = label or specialist.labels[-1]
+    if label not in specialist.labels:
+        raise ConfigError(f"{folder} has no label {label!r}; {did_you_mean(label, specialist.labels)}")
+    return partial(_probability, specialist, label, continues)
+
+
+def _read(prompts: Sequence[str], completions: Sequence[str], continues: bool) -> list[str]:
+    """What a judge of texts reads: the answers, or with `continues` the prompts as they go on."""
+    if not continues:
+        return list(completions)
+    return [
+        p + (" " if c[:1].isascii() and c[:1].isalnum() else "") + c
+        for p, c in zip(prompts, completions, strict=True)
+    ]
+
+
+def _probability(
+    specialist: Specialist,
+    label: str,
+    continues: bool,
+    prompts: Sequence[str],
+    completions: Sequence[str],
+    rows: Sequence[Row],
+) -> list[float]:
+    found: list[float] = specialist.predict_proba(_read(prompts, completions, continues))[label].tolist()
+    return found
+
+
+def _number(
+    specialist: Specialist,
+    continues: bool,
+    prompts: Sequence[str],
+    completions: Sequence[str],
+    rows: Sequence[Row],
+) -> list[float]:
+    return [float(value) for value in specialist.predict(_read(prompts, completions, continues))]
+
+
+def _preferred(
+    specialist: Specialist, prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Row]
+) -> list[float]:
+    asked = [row.get("text", prompt) for prompt, row in zip(prompts, rows, strict=True)]
+    frame = specialist.predict_frame(list(zip(asked, completions, strict=True)))
+    found: list[float] = frame["prediction"].astype(float).tolist()
+    return found
