@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SAMPLE := src/tunelab/samples/reviews.csv
+# Test files that run side by side, one thread each.
+WORKERS ?= 2
 
 .PHONY: demo install test check format clean
 
@@ -14,7 +16,7 @@ demo: .venv/demo.done  ## every method on the sample reviews, the table, a winne
 install: .venv/dev.done  ## everything a developer needs
 
 test: .venv/dev.done  ## the whole test suite
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 check: .venv/dev.done  ## lint, format and types
 	$(BIN)/ruff check .

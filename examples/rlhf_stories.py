@@ -1,17 +1,17 @@
-"""The whole way of RLHF on small real models: a language model that writes stories learns to write happy ones.
+"""The whole way of RLHF on small real models: a model that writes stories learns to write happy ones.
 
     python examples/rlhf_stories.py --policy FOLDER --sentiment FOLDER_OR_FILE --out tunelab-out/stories
 
 1. two sentiment classifiers with different seeds on the same labelled sentences: one is the reward that is
    learnt from, the other the held-out judge that decides;
-2. beginnings of stories, each with two endings that the untouched model writes, ordered by the reward: this is
-   what SFT and DPO learn from, and PPO and GRPO take the beginnings;
-3. one study: SFT, DPO, PPO and GRPO with full fine-tuning and LoRA, judged by what they write after beginnings
-   that none of them has seen.
+2. beginnings of stories, each with two endings that the untouched model writes, ordered by the reward: this
+   is what SFT and DPO learn from, and PPO and GRPO take the beginnings;
+3. one study: SFT, DPO, PPO and GRPO with full fine-tuning and LoRA, judged by what they write after
+   beginnings that none of them has seen.
 
 --policy: a small causal language model; --sentiment: sentences with labels, of which the last one in the
-alphabet is the good one (sst2 has 0 and 1). About half an hour on two cores; the same command goes on where it
-was stopped.
+alphabet is the good one (sst2 has 0 and 1). About half an hour on two cores; the same command goes on where
+it was stopped.
 """
 
 import argparse
@@ -25,8 +25,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import tunelab
 from tunelab.rlhf.rollout import RolloutSettings, rollout
 
-NAMES = "Tom Lily Ben Sue Max Anna Tim Mia Sam Lucy Jack Emma".split()
-THINGS = "a dog|a ball|a tree|a big box|the rain|a cat|a car|the moon|a bird|a red hat|an old man".split("|")
+NAMES = ("Tom", "Lily", "Ben", "Sue", "Max", "Anna", "Tim", "Mia", "Sam", "Lucy", "Jack", "Emma")
+THINGS = (
+    *("a dog", "a ball", "a tree", "a big box", "the rain", "a cat", "a car", "the moon", "a bird"),
+    *("a red hat", "an old man"),
+)
 BEGINNINGS = (
     "Once upon a time, {name} saw {thing} and",
     "One day, {name} found {thing}. {name} felt",
@@ -37,7 +40,9 @@ TOKENS = 40
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--policy", required=True, help="folder or hub id of a causal language model")
     parser.add_argument("--sentiment", required=True, help="labelled sentences for reward and judge")
     parser.add_argument("--out", type=Path, default=Path("tunelab-out/stories"))

@@ -58,3 +58,16 @@ def language_model(folder: Path, kind: str = "llama", *added: str) -> Path:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def seq2seq_model(folder: Path, kind: str = "t5") -> Path:
+    """A random encoder-decoder of `models_zoo` with the byte tokenizer."""
+    from models_zoo import make_seq2seq
+
+    tokenizer = byte_tokenizer()
+    model = make_seq2seq(kind, vocabulary=len(tokenizer))
+    for config in (model.config, model.generation_config):
+        config.eos_token_id, config.bos_token_id = tokenizer.eos_token_id, tokenizer.bos_token_id
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["ARCHITECTURES", "CLASSES", "PAD", "make_batch", "make_model"]
+__all__ = ["ARCHITECTURES", "CLASSES", "PAD", "SEQ2SEQ", "make_batch", "make_model", "make_seq2seq"]
 
 PAD = 0
 CLASSES = 3
@@ -86,6 +86,58 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
     "qwen2": ("Qwen2Config", _GROUPED, ("attention_dropout",)),
     "qwen3": ("Qwen3Config", {**_GROUPED, "head_dim": 8}, ("attention_dropout",)),
 }
+
+
+_TWO: dict[str, Any] = {"d_model": HIDDEN, "eos_token_id": 1, "decoder_start_token_id": PAD}
+_BART: dict[str, Any] = {
+    **_TWO,
+    **{f"{part}_layers": LAYERS for part in ("encoder", "decoder")},
+    **{f"{part}_attention_heads": 4 for part in ("encoder", "decoder")},
+    **{f"{part}_ffn_dim": 48 for part in ("encoder", "decoder")},
+    "max_position_embeddings": 64,
+    "bos_token_id": 2,
+    "forced_eos_token_id": None,
+}
+#: Encoder-decoders, as above. "t5": as google-t5/t5-small, "t5-gated": as google/flan-t5 and google/mt5.
+SEQ2SEQ: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
+    "t5": ("T5Config", {**_TWO, "d_kv": 8, "d_ff": 48, "num_layers": LAYERS, "num_heads": 4}, ("dropout_rate",)),
+    "t5-gated": (
+        "T5Config",
+        {
+            **_TWO, "d_kv": 8, "d_ff": 48, "num_layers": LAYERS, "num_heads": 4, "num_decoder_layers": 1,
+            "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False,
+        },
+        ("dropout_rate",),
+    ),
+    "bart": ("BartConfig", _BART, ("dropout", "attention_dropout")),
+    "pegasus": ("PegasusConfig", {**_BART, "scale_embedding": True}, ("dropout", "attention_dropout")),
+}  # fmt: skip
+
+
+def make_seq2seq(
+    architecture: str,
+    *,
+    seed: int = 0,
+    dropout: float = 0.0,
+    attention: str = "sdpa",
+    vocabulary: int = VOCABULARY,
+) -> Any:
+    """A tiny random encoder-decoder with a language model's head, in evaluation mode; ids as `make_batch` has
+    them: 0 pads and starts the decoder, 1 ends."""
+    import transformers
+
+    name, own, dropouts = SEQ2SEQ[architecture]
+    common = {"vocab_size": vocabulary, "pad_token_id": PAD, **dict.fromkeys(dropouts, dropout)}
+    config = getattr(transformers, name)(**{**common, **own})
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = transformers.AutoModelForSeq2SeqLM.from_config(config, attn_implementation=attention)
+        for parameter in model.parameters():
+            if parameter.ndim == 1:
+                parameter.data.add_(0.1 * torch.randn_like(parameter))
+            elif not architecture.startswith("t5"):
+                parameter.data.mul_(4.0)
+    return model.eval()
 
 
 def make_model(

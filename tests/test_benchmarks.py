@@ -68,6 +68,7 @@ def study(model: Path, tmp_path: Path) -> Path:
     return found.folder
 
 
+@pytest.mark.slow
 def test_quality_end_to_end(
     study: Path, quality: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -278,7 +278,8 @@ def load(
 ) -> "Specialist":
     """A trained model from its bundle, ready to `predict`.
 
-    trust_remote_code: run Python code that comes with its model (never allowed by the bundle itself).
+    trust_remote_code: run Python code that comes with its model, or a head of one's own that the bundle holds
+    (never allowed by the bundle itself).
     precision: float32, the numbers it was judged by; auto: bfloat16 where this machine is faster with it.
 
     Raises:
@@ -303,12 +304,16 @@ def check(
 ) -> tuple["Table", list["Finding"]]:
     """Reads your file and lets the data doctor look at it; nothing is trained or changed.
 
-    model: also look at token lengths and lost characters with this model's tokenizer; None: without.
+    model: also look at token lengths and lost characters with this model's tokenizer; None: without; "auto":
+    with the packaged one that reads the texts' language.
 
     Returns the rows as read and the findings, the worst first.
     """
     tree = merge_settings(
-        _nested(settings or {}), _given(model=model, text=text, text_pair=text_pair, label=label, group=group)
+        _nested(settings or {}),
+        _given(
+            model=None if model == "auto" else model, text=text, text_pair=text_pair, label=label, group=group
+        ),
     )
     config = study_config(data, {**tree, **({"task": task} if task else {})})
 
@@ -492,11 +497,12 @@ def predict_file(
     device: str = "auto",
     column_pair: str | None = None,
     precision: str = "float32",
+    trust_remote_code: bool = False,
 ) -> tuple[list[str], int]:
     """Predicts every row of a file; writes all its rows with prediction and probabilities added.
 
     column, column_pair: of the texts and, for a model of pairs, of the second ones; found by their names.
-    precision: as of `load`.
+    precision, trust_remote_code: as of `load`.
 
     Returns notes for the user and the number of rows.
 
@@ -508,7 +514,7 @@ def predict_file(
 
     target = Path(out)
     check_target(target)
-    specialist = load(bundle, device, precision=precision)
+    specialist = load(bundle, device, trust_remote_code, precision)
     frame, texts, notes = read_texts(Path(file), column, column_pair, specialist.pairs, specialist.asks)
     answers = specialist.predict_frame(texts)
     clash = [c for c in answers.columns if c in frame.columns]
@@ -519,18 +525,29 @@ def predict_file(
     return notes, len(frame)
 
 
-def write_fixed(table: "Table", out: str | Path, task: str | None = None) -> list[str]:
-    """Mends what can be mended safely and writes the rows; returns what was done. task: whose labels they are
-    (None: classes)."""
-    from tunelab.data.check import fix
-    from tunelab.data.write import check_target, write_frame
-    from tunelab.tasks import find
+def write_fixed(
+    table: "Table",
+    out: str | Path,
+    task: str | None = None,
+    *,
+    text: str | None = None,
+    text_pair: str | None = None,
+    label: str | None = None,
+    group: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> list[str]:
+    """Mends what can be mended safely and writes the rows to a file that the same command reads again.
 
-    check_target(Path(out))
-    mended, notes = fix(table, find(task or "classify").labels_check())
-    roles = [role for role in ("text", "text_pair", "label", "group") if role in mended.frame]
-    frame = mended.frame[roles].rename(columns=dict(mended.columns))
-    if (mended.frame["split"] != "").any():
-        frame["split"] = mended.frame["split"]
-    notes = [*notes, *write_frame(frame, Path(out))]
-    return notes or ["nothing had to be mended"]
+    Returns what was done. table: as `check` gave it, of the same task (None: classify), columns and settings.
+
+    Raises:
+        OutputError: the file cannot be written, or its format cannot hold the rows.
+    """
+    tree = merge_settings(
+        _nested(settings or {}), _given(text=text, text_pair=text_pair, label=label, group=group)
+    )
+    config = study_config(table.source, {**tree, **({"task": task} if task else {})})
+
+    from tunelab.study.mending import write_mended
+
+    return write_mended(table, config.task, config.data, Path(out))

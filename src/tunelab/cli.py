@@ -41,7 +41,10 @@ OptionalWords = Annotated[
     ),
 ]
 Model = Annotated[
-    str | None, typer.Option("--model", "-m", help="Local folder, hub id or packaged alias [default: minilm]")
+    str | None,
+    typer.Option(
+        "--model", "-m", help="Local folder, hub id or packaged alias [default: minilm; mini-zh for Chinese]"
+    ),
 ]
 TaskName = Annotated[str | None, typer.Option(help="What is learnt: `tunelab tasks` [default: classify]")]
 Language = Annotated[str, typer.Option(help="Language of the report: en or zh")]
@@ -260,6 +263,7 @@ def predict(
         str, typer.Option(help="float32; auto: bfloat16 where this machine is faster with it")
     ] = "float32",
     device: Device = "auto",
+    trust_remote_code: Trust = False,
 ) -> None:
     """Labels with probabilities, or numbers, for texts or for every row of a file."""
     from tunelab import api
@@ -274,15 +278,18 @@ def predict(
         if text_pair is not None and len(text_pair) != len(text):
             raise ConfigError(f"{len(text)} --text and {len(text_pair)} --text-pair; give as many of both")
         given = text if text_pair is None else list(zip(text, text_pair, strict=True))
-        specialist = api.load(bundle, device, precision=precision)
-        if specialist.pairs != (text_pair is not None):
+        specialist = api.load(bundle, device, trust_remote_code, precision)
+        alone = specialist.answers and text_pair is None
+        if specialist.pairs != (text_pair is not None) and not alone:
             wanted = "needs" if specialist.pairs else "takes no"
             raise ConfigError(f"{bundle} {wanted} --text-pair: it reads {1 + specialist.pairs} text(s) a row")
         screen.print(predictions_table(text, specialist.predict_frame(given)))
         return
     assert file is not None
     assert out is not None
-    notes, count = api.predict_file(bundle, file, out, column, device, column_pair, precision)
+    notes, count = api.predict_file(
+        bundle, file, out, column, device, column_pair, precision, trust_remote_code
+    )
     for note in notes:
         screen.print(note, style="dim", markup=False)
     screen.print(f"{count:,} predictions written to {out}", markup=False, soft_wrap=True)
@@ -310,7 +317,7 @@ def check(
         raise ConfigError("--fix needs --out, the file for the mended rows; your own file is never changed")
     table, findings = api.check(
         files,
-        model=model or tree.get("model", {}).get("name", "minilm"),
+        model=model or tree.get("model", {}).get("name", "auto"),
         task=task,
         text=text,
         text_pair=text_pair,
@@ -325,7 +332,8 @@ def check(
     screen.print(findings_table(findings))
     if fix:
         assert out is not None
-        for note in api.write_fixed(table, out, task or tree.get("task")):
+        columns = {"text": text, "text_pair": text_pair, "label": label, "group": group}
+        for note in api.write_fixed(table, out, task, **columns, settings=tree):
             screen.print(f"· {note}", markup=False)
         screen.print(f"mended rows: {out}", markup=False)
     elif any(finding.severity == "error" for finding in findings):

@@ -59,7 +59,18 @@ class DataConfig(Section):
     votes: str | None = Field(
         None, description="prefer, align: columns with annotators' votes (A,B,C), or one with their share"
     )
+    shown: str | None = Field(None, description="feedback: column with the label that was shown")
+    reward: str | None = Field(None, description="feedback: column with the reward of that label")
+    propensity: str | None = Field(
+        None, description="feedback: column with the probability with which it was shown"
+    )
     margin: str | None = Field(None, description="prefer: column that says by how much chosen is better")
+    labels: str | None = Field(
+        None, description="multilabel: columns of 0 and 1, one for each label (toxic,insult,threat)"
+    )
+    separator: str | None = Field(
+        None, description="multilabel: what stands between labels in a cell (bar, comma, semicolon, a sign)"
+    )
     valid_ratio: float = Field(0.1, gt=0, lt=0.5, description="share of rows for validation")
     test_ratio: float = Field(0.1, gt=0, lt=0.5, description="share of rows for the test")
     folds: int | Literal["auto"] = Field(
@@ -79,7 +90,10 @@ class DataConfig(Section):
 class ModelConfig(Section):
     """Which pretrained model, and how it is opened."""
 
-    name: str = Field("minilm", description="local folder, hub id, or packaged alias (`tunelab models`)")
+    name: str = Field(
+        "minilm",
+        description="local folder, hub id, or packaged alias (`tunelab models`); for Chinese texts: mini-zh",
+    )
     revision: str | None = Field(None, description="branch, tag or commit on the hub")
     source: Literal["hub", "modelscope"] = Field(
         "hub", description="where a name that is no folder is looked up"
@@ -91,6 +105,9 @@ class ModelConfig(Section):
         description="tokens of a text that are kept, specials included; None: 256, or what the model knows",
     )
     dropout: float | None = Field(None, ge=0, lt=1, description="hidden dropout; None keeps the model's own")
+    embedding_dropout: float | None = Field(
+        None, ge=0, lt=1, description="of the embeddings alone; None: as dropout, or the model's own"
+    )
     attention_dropout: float | None = Field(None, ge=0, lt=1, description="None keeps the model's own")
     classifier_dropout: float | None = Field(None, ge=0, lt=1, description="None keeps the model's own")
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = Field(
@@ -139,6 +156,15 @@ class TrainConfig(Section):
     patience: int = Field(
         0, ge=0, description="stop after this many evaluations without a better score; 0: never"
     )
+    r_drop: float = Field(
+        0.0, ge=0, le=100, description="R-Drop: weight of the divergence between two passes; 1 to 5 are usual"
+    )
+    ema: float | None = Field(
+        None, gt=0, lt=1, description="judge and keep a moving average of the weights; 0.99 to 0.9999"
+    )
+    swa: float | None = Field(
+        None, ge=0, lt=1, description="judge and keep the mean of the weights from this share of the steps on"
+    )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 products where the hardware gains from it, else float32"
     )
@@ -147,11 +173,20 @@ class TrainConfig(Section):
     )
     trackers: tuple[str, ...] = Field((), description="further trackers of `accelerate` (wandb, mlflow, ...)")
 
+    @model_validator(mode="after")
+    def _one_average(self) -> "TrainConfig":
+        if self.ema is not None and self.swa is not None:
+            raise ValueError("ema and swa are two averages of the weights, of which one is kept; give one")
+        return self
+
 
 class SpeedConfig(Section):
     """The levers that make a run faster: each leaves the result as it is, or says in `docs/performance.md`
     what it changes. They can be switched off one by one, to measure them."""
 
+    asked_tokens: bool = Field(
+        True, description="language models: logits of the tokens that the loss asks for, and of no others"
+    )
     attention: bool = Field(True, description="on a CPU: the attention that is faster for the batch's length")
     compact_vocabulary: bool = Field(True, description="train the rows of the embedding table that occur")
     fast_dropout: bool = Field(True, description="on a CPU: dropout masks from random bytes")

@@ -145,8 +145,9 @@ def show_study(out: Console, study: Any, advice: Sequence[str], warnings: Sequen
 
 
 def _pairs(bundle: Path) -> bool:
-    """Whether a bundle's model reads two texts at a time."""
-    return bool(json.loads((bundle / "tunelab.json").read_text(encoding="utf-8")).get("pairs"))
+    """Whether a bundle's model wants two texts at a time."""
+    manifest = json.loads((bundle / "tunelab.json").read_text(encoding="utf-8"))
+    return bool(manifest.get("pairs")) and not manifest.get("answers")
 
 
 def plan_table(planned: Any) -> Table:

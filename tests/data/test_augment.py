@@ -225,6 +225,7 @@ def test_the_users_last_message_is_edited():
 def test_every_task_is_known():
     assert set(KINDS) == {
         "classify",
+        "multilabel",
         "regress",
         "match",
         "tag",

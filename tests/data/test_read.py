@@ -524,10 +524,13 @@ BROKEN: dict[str, tuple[bytes | str, list[str]]] = {
     ),
     "many.jsonl": (
         '{"text": "a", "label": ["x", "y"]}\n',
-        ["many.jsonl row 1", "list of labels", "multi-label"],
+        ["many.jsonl row 1", "list of labels", "--task multilabel"],
     ),
     "nested.jsonl": ('{"text": {"a": 1}, "label": "x"}\n', ["nested.jsonl row 1", "'text' holds an object"]),
-    "many.txt": ("__label__a x y\n__label__b __label__c z\n", ["many.txt row 2", "several labels", "b, c"]),
+    "many.txt": (
+        "__label__a x y\n__label__b __label__c z\n",
+        ["many.txt row 2", "list of labels", "'b', 'c'"],
+    ),
     "deep.json": ("[" * 200_000, ["deep.json"]),
 }
 

@@ -260,9 +260,9 @@ def test_the_machine_is_measured_in_under_a_second_or_two() -> None:
     from tunelab.provenance import cores
 
     before = torch.get_num_threads()
-    began = time.monotonic()
+    began = time.process_time()  # not the time that others take on a shared machine
     here = estimate.measure_machine("cpu")
-    assert time.monotonic() - began < 3.0  # a shared machine; well under a second on a quiet one
+    assert time.process_time() - began < 3.0
     assert torch.get_num_threads() == before
     assert 1e8 < here.judge_rate < 1e14
     assert here.workers == here.cores == cores()

@@ -339,6 +339,7 @@ def study(tmp_path_factory: pytest.TempPathFactory, model: Path):
     )
 
 
+@pytest.mark.slow
 def test_a_study_compares_with_and_without(study) -> None:
     """Four rows with equal numbers of runs, steps and validations: trainings differ in their rows alone."""
     names = ["full", "full+augment", "lora", "lora+augment"]

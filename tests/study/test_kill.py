@@ -22,9 +22,9 @@ def server():
 
 def run_and_kill(context, arguments: tuple[str, ...], folder: Path, kills: int) -> int:
     """Kills the run `kills` times at random moments and counts them: two by the clock, while it starts, the
-    others once it has passed a random optimizer step (800 in all), so that no machine is too fast for them."""
+    others once it has passed a random optimizer step (256 in all), so that no machine is too fast for them."""
     rng = random.Random(0)
-    steps = [None, None, *sorted(rng.sample(range(1, 780), 8))][:kills]
+    steps = [None, None, *sorted(rng.sample(range(1, 236), 8))][:kills]
     for step in steps:
         process = context.Process(target=whole_run, args=arguments)
         process.start()
@@ -49,6 +49,7 @@ def passed(folder: Path) -> int:
     return max((int(name.removeprefix("step-")) for name in names), default=-1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "kills"), [("full", 10), ("lora", 4)])
 def test_kills_change_no_byte(method: str, kills: int, server, tmp_path: Path) -> None:
     data = write_sentences(tmp_path / "data.csv", rows=160)

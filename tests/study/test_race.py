@@ -22,6 +22,7 @@ def test_there_is_an_evaluation_in_every_eighth() -> None:
         assert max(1.0, per_epoch / every) <= max(1.0, steps / 8), (rows, epochs)
 
 
+@pytest.mark.slow
 def test_who_is_stopped_and_who_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the first rung `head` is stopped; the others' runs equal those of a race that stops nobody."""
     shares = []

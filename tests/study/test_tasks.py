@@ -50,16 +50,19 @@ def scored(rows: int) -> pd.DataFrame:
     return frame.assign(label=((frame["label"] == "same") + noise).round(3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("task", "make", "deciding", "given"),
+    ("task", "make", "deciding", "given", "folds"),
     [
-        ("regress", regress, "spearman", ["office lamp lovely great warm"]),
-        ("match", match, "accuracy", [("my lamp", "the lamp")]),
-        ("match", scored, "spearman", [("my lamp", "the lamp")]),
+        ("regress", regress, "spearman", ["office lamp lovely great warm"], 2),
+        ("match", match, "accuracy", [("my lamp", "the lamp")], 0),
+        ("match", scored, "spearman", [("my lamp", "the lamp")], 0),
     ],
     ids=["regress", "match-labels", "match-scores"],
 )
-def test_a_study(task: str, make, deciding: str, given: list, model: Path, tmp_path: Path) -> None:
+def test_a_study(
+    task: str, make, deciding: str, given: list, folds: int, model: Path, tmp_path: Path
+) -> None:
     data = tmp_path / "data.csv"
     make(150).to_csv(data, index=False)
     study = tunelab.compare(
@@ -67,10 +70,10 @@ def test_a_study(task: str, make, deciding: str, given: list, model: Path, tmp_p
         task=task,
         methods=["full", "lora", "prefix"],
         model=str(model),
-        folds=2,
-        seeds=2,
+        folds=folds,
+        seeds=1 if folds else 2,
         out=tmp_path / "out",
-        settings=SETTINGS,
+        settings={**SETTINGS, "search.trials": 1},
         progress=False,
     )
     record = study.record
@@ -144,6 +147,7 @@ def tagged(rows: int) -> list[dict]:
     return found
 
 
+@pytest.mark.slow
 def test_a_study_of_tags(model: Path, tmp_path: Path) -> None:
     """Methods and heads in one verdict; what is said of a new text is where its words are."""
     data = tmp_path / "data.jsonl"

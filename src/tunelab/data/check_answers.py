@@ -102,7 +102,8 @@ def check_answers(p: Patient) -> list[Finding]:
         title = f"None of the {len(rows):,} questions has an answer."
         advice = "Look at the column of the answers: --label NAME."
         return [found(p.table, "no-answers", "error", title, rows, advice, examples=())]
-    return [*_nowhere(p, answers), *_unanswerable(p, answers), *_contexts(p, rows), *_leaks(p, rows)]
+    lost = [*_nowhere(p, answers), *_some_nowhere(p, answers)]
+    return [*lost, *_unanswerable(p, answers), *_contexts(p, rows), *_leaks(p, rows)]
 
 
 def _nowhere(p: Patient, answers: dict[int, list[tuple[str, int]]]) -> list[Finding]:
@@ -121,6 +122,31 @@ def _nowhere(p: Patient, answers: dict[int, list[tuple[str, int]]]) -> list[Find
             lost,
             advice,
             show=lambda row: f"{answers[row][0][0]!r} for {p.table.frame['text'].iloc[row]!r}",
+        )
+    ]
+
+
+def _some_nowhere(p: Patient, answers: dict[int, list[tuple[str, int]]]) -> list[Finding]:
+    """Answers that nobody can find beside others to the same question that can be found."""
+    some = {row: [text for text, start in own if start < 0] for row, own in answers.items()}
+    some = {row: lost for row, lost in some.items() if 0 < len(lost) < len(answers[row])}
+    if not some:
+        return []
+    number, whole = sum(map(len, some.values())), sum(map(len, answers.values()))
+    title = (
+        f"{number:,} of {whole:,} answers ({percent(number / whole)}) are nowhere in their context, beside "
+        "others to the same question that are."
+    )
+    advice = "The others are learnt; a prediction is still held against all of them. Mend or remove these."
+    return [
+        found(
+            p.table,
+            "answers-partly-not-in-context",
+            "info",
+            title,
+            list(some),
+            advice,
+            show=lambda row: f"{some[row][0]!r} for {p.table.frame['text'].iloc[row]!r}",
         )
     ]
 

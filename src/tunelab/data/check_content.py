@@ -229,6 +229,8 @@ def _script_tells_label(
 
 def _label_in_text(p: Patient) -> list[Finding]:
     rows, texts = _usable(p)
+    if 2 * len(p.classes) > len(rows):  # what hardly repeats is no class, but a text or a number
+        return []
     words = [f" {normalise(name.replace('_', ' ').replace('-', ' '))} " for name in p.classes]
     texts = [f" {text} " for text in normalised(texts)]
     codes, positions = p.codes[rows], np.array(rows)

@@ -1,7 +1,7 @@
 """The data doctor on labels: classes that cannot be learnt or judged, and labels that are no classes."""
 
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -14,6 +14,8 @@ __all__ = ["check_labels", "is_scale", "spelling", "spellings"]
 _FEW_IN_ALL = 20
 _FEW_IN_CLASS = 10
 _IMBALANCE = 3.0
+#: Signs that stand between the labels of a list, as `read_labels.SEPARATORS` has them.
+_SEPARATORS = ("|", ";", ",", "\t", "，", "；", "、")
 _MISSING_WORDS = {"nan", "null", "n/a", "#n/a", "na", "<na>", "?", "-"}
 
 
@@ -41,7 +43,7 @@ def spellings(labels: Sequence[str], counts: Sequence[int]) -> dict[str, str]:
 
 def check_labels(patient: Patient) -> list[Finding]:
     """Findings on the labels of the usable rows."""
-    found_ = _too_few(patient)
+    found_ = [*_too_few(patient), *_lists(patient)]
     strange = _no_classes(patient)
     if strange:
         return [*found_, strange]
@@ -134,6 +136,34 @@ def is_scale(labels: Sequence[str], rows: int) -> bool:
         return len(numbers) > 20 or len(numbers) > 0.3 * rows
     codes = numbers.max() - numbers.min() + 1 == len(numbers) and rows >= 3 * len(numbers)
     return len(numbers) > 50 and len(numbers) > 0.2 * rows and not codes
+
+
+def _lists(p: Patient) -> list[Finding]:
+    """Labels that are lists: their parts come again in other labels. Names of classes have commas in them too
+    ("Home, Garden"): with those there must be fewer parts than labels."""
+    for sign in _SEPARATORS:
+        several = [label for label in p.classes if sign in label]
+        parts = Counter(part.strip() for label in p.classes for part in set(label.split(sign)))
+        again = sum(count > 1 for count in parts.values())
+        sure = len(parts) < len(p.classes) or (sign not in ",，" and again > 1)
+        if len(several) < 3 or not sure or "" in parts:
+            continue
+        rows = np.flatnonzero(p.usable & np.isin(p.labels, several))
+        return [
+            found(
+                p.table,
+                "labels-are-lists",
+                "warning",
+                f"{rows_of(len(rows))} have a label with {sign!r} in it, made of {len(parts)} parts of which "
+                f"{again} come again ({listing([part for part, _ in parts.most_common(4)])}): they look like "
+                "lists of labels.",
+                rows,
+                "Learn them with --task multilabel, which finds each by itself; here every combination is a "
+                "class of its own.",
+                show=lambda row: f"label {str(p.labels[row])!r}",
+            )
+        ]
+    return []
 
 
 def _single_rows(p: Patient) -> list[Finding]:

@@ -154,9 +154,8 @@ def _unfit(grid: Grid, role: str, place: int, row: int) -> str:
     kind = "an object" if isinstance(cell, dict) else "a list"
     if role == "label" and kind == "a list":
         return (
-            f"{where} holds a list of labels ({shorten(str(cell))}): texts with more than one "
-            "label (multi-label) are "
-            "not supported by this task yet; give one label a row"
+            f"{where} holds a list of labels ({shorten(str(cell))}): texts with any number of labels are "
+            "learnt with --task multilabel; for this task give one label a row"
         )
     return (
         f"{where} holds {kind} ({shorten(str(cell))}), not a text or number; choose another with "

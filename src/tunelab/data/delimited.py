@@ -71,11 +71,8 @@ def _explain(parsed: _Parsed, separator: str) -> Callable[[], str]:
 
 
 def labelled_lines(text: str, path: PurePath) -> Grid | None:
-    """fastText's `__label__x text` or TREC's `COARSE:fine text` as a grid; None for other lines.
-
-    Raises:
-        DataError: a line with several `__label__` words.
-    """
+    """fastText's `__label__x text` or TREC's `COARSE:fine text` as a grid; None for other lines. Where a line
+    has several `__label__` words its label is a list."""
     for pattern, read in ((_FASTTEXT, _fasttext), (_TREC, _trec)):
         if not pattern.match(text.lstrip()):
             continue
@@ -94,15 +91,22 @@ def labelled_lines(text: str, path: PurePath) -> Grid | None:
     return None
 
 
+def _fasttext_row(label: str, rest: str) -> tuple[str | list[str], str]:
+    """The label, or a list of several, and the text.
+
+    >>> _fasttext_row("b", "__label__c z"), _fasttext_row("a", "x y")
+    ((['b', 'c'], 'z'), ('a', 'x y'))
+    """
+    labels = [label]
+    while rest.startswith("__label__"):
+        word, _, rest = rest.partition(" ")
+        labels.append(word.removeprefix("__label__"))
+    return (labels if len(labels) > 1 else label), rest
+
+
 def _fasttext(name: str, found: list[re.Match[str]], lines: list[int]) -> Grid:
-    for match, line in zip(found, lines, strict=True):
-        if match[2].startswith("__label__"):
-            raise DataError(
-                f"{name} row {line} has several labels ({match[1]}, "
-                f"{match[2].split()[0][9:]}, …): texts with "
-                "more than one label are not supported by this task yet; keep one label a line"
-            )
-    columns: list[list[Any]] = [[m[1] for m in found], [m[2] for m in found]]
+    rows = [_fasttext_row(match[1], match[2]) for match in found]
+    columns: list[list[Any]] = [[label for label, _ in rows], [text for _, text in rows]]
     return Grid(
         name, "fastText lines", ("label", "text"), columns, lines, (f"{name}: read as fastText lines",)
     )

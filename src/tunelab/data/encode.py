@@ -21,7 +21,7 @@ from tunelab.data.plain import blocks, code_points
 from tunelab.data.token_file import Writer, by_reference, opened, stored
 from tunelab.files import cache_folder
 
-__all__ = ["Tokens", "encode", "facts"]
+__all__ = ["Tokens", "encode", "facts", "kept_of_both"]
 
 log = logging.getLogger("tunelab")
 
@@ -78,7 +78,8 @@ class Tokens:
             return np.concatenate([own[: max_length - self.tail], own[len(own) - self.tail :]])
         at = int(self.seconds[i])
         first, second = at - self.middle - self.head, len(own) - at - self.tail
-        kept_first, kept_second = _both(first, second, max_length - self.head - self.middle - self.tail)
+        room = max_length - self.head - self.middle - self.tail
+        kept_first, kept_second = kept_of_both(first, second, room)
         parts = (
             own[: self.head + kept_first],
             own[at - self.middle : at + kept_second],
@@ -119,11 +120,11 @@ def _after(first: np.ndarray | None, second: np.ndarray | None) -> np.ndarray | 
     return None if first is None or second is None else np.concatenate([first, second])
 
 
-def _both(first: int, second: int, most: int) -> tuple[int, int]:
+def kept_of_both(first: int, second: int, most: int) -> tuple[int, int]:
     """Tokens that are kept of two texts which together are longer than `most`: the longer one gives first
     (transformers' "longest_first").
 
-    >>> _both(10, 2, 8), _both(9, 5, 9), _both(5, 9, 9)
+    >>> kept_of_both(10, 2, 8), kept_of_both(9, 5, 9), kept_of_both(5, 9, 9)
     ((6, 2), (5, 4), (4, 5))
     """
     short, long = min(first, second), max(first, second)

@@ -17,7 +17,7 @@ import numpy as np
 from tunelab.data.encode import Tokens
 from tunelab.errors import DataError
 
-__all__ = ["Encoded", "Units", "align", "encode_spans", "pieces", "windows"]
+__all__ = ["Encoded", "Units", "align", "encode_spans", "pieces", "specials", "windows"]
 
 _BATCH = 2000  # texts a tokenizer call: bounds memory, and lets Ctrl-C through
 #: Share of a window that it has in common with the next one.
@@ -63,7 +63,7 @@ class Encoded:
     `firsts[i]` to `firsts[i + 1]` (None: row i is item i); units: the parts that are labelled, if any;
     together: an item's rows are always shown together (the two sides of a pair), so that it counts as one;
     mask: of a tokenizer whose tokens are to be hidden, the token that hides one (-1: none) and how many
-    tokens there are.
+    tokens there are; beside: [N, K] numbers that were told of each item besides its label.
     """
 
     tokens: Tokens
@@ -72,6 +72,7 @@ class Encoded:
     units: Units | None = None
     together: bool = False
     mask: tuple[int, int] | None = None
+    beside: np.ndarray | None = None
 
     def rows(self, items: np.ndarray) -> np.ndarray:
         """The rows of these items, in their order."""
@@ -90,7 +91,10 @@ class Encoded:
         if units is not None and other.units is not None:
             units = units.joined(other.units, len(self.tokens.ids))
         whole = tokens if plain else self.whole.joined(other.whole)
-        return replace(self, tokens=tokens, whole=whole, firsts=firsts, units=units)
+        beside = self.beside
+        if beside is not None and other.beside is not None:
+            beside = np.concatenate([beside, other.beside])
+        return replace(self, tokens=tokens, whole=whole, firsts=firsts, units=units, beside=beside)
 
     def units_of(self, items: np.ndarray) -> Units | None:
         """The parts of these items, their tokens counted within the rows of these items alone (which is how
@@ -151,13 +155,13 @@ def encode_spans(texts: Sequence[str], tokenizer: Any, task: str) -> tuple[Token
         spans += [np.asarray(row, dtype=np.int32).reshape(-1, 2) for row in found["offset_mapping"]]
     starts = np.zeros(len(ids) + 1, dtype=np.int64)
     starts[1:] = np.cumsum([len(row) for row in ids])
-    head, tail = _around(tokenizer)
+    head, tail = specials(tokenizer)
     flat = np.concatenate(ids) if ids else np.zeros(0, dtype=np.int32)
     places = np.concatenate(spans) if spans else np.zeros((0, 2), dtype=np.int32)
     return Tokens(flat, starts, tail, head=head), places
 
 
-def _around(tokenizer: Any) -> tuple[int, int]:
+def specials(tokenizer: Any) -> tuple[int, int]:
     """How many special tokens stand before and after a text."""
     mask = tokenizer("a b", return_special_tokens_mask=True)["special_tokens_mask"]
     inner = [i for i, special in enumerate(mask) if not special]

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tunelab.data.grid import MISSING, Grid, cell_text
 from tunelab.data.items import Part, as_json, check_roles, gather, load_nested, pick, split_cells, told_of
@@ -77,8 +78,14 @@ def _given(grid: Grid) -> list[str]:
     rows = zip(*grid.columns, strict=True)
     return [
         json.dumps(
-            {n: "" if cell is MISSING else cell_text(cell) for n, cell in zip(grid.names, row, strict=True)},
+            {name: _cell(cell) for name, cell in zip(grid.names, row, strict=True)},
             ensure_ascii=False,
         )
         for row in rows
     ]
+
+
+def _cell(cell: Any) -> str:
+    if isinstance(cell, list | dict):
+        return json.dumps(cell, ensure_ascii=False)
+    return "" if cell is MISSING else cell_text(cell)

@@ -57,7 +57,8 @@ def read_tags(files: Sequence[str | Path], chosen: Mapping[str, str]) -> Table:
 
     chosen: "text" and "label" -> columns; "ends" -> "inclusive" or "exclusive", where asked for.
     The frame has, besides split, file and row: text; label, JSON `[[start, end, "TYPE"], ...]` with character
-    offsets, ends exclusive, sorted; units, JSON `[[start, end], ...]` of the given words, or "".
+    offsets, ends exclusive, sorted; units, JSON `[[start, end], ...]` of the given words, or "" (a column
+    "units" beside entities by their places gives them, too).
 
     Raises:
         DataError: a file cannot be read, or it is not clear what is meant; nothing is guessed.
@@ -131,10 +132,12 @@ class _Reader:
         )
         entities = [sorted({entity for entity, _ in row}) for row in rows]
         notes += _told(grid, rows, entities)
+        places = values(grid, pick(grid, "units", ("units",), {}))
+        pairs = zip(sentences, map(opened, places), strict=True)
         return {
             "text": sentences,
             "label": [as_json(own) for own in entities],
-            "units": [""] * len(sentences),
+            "units": each(grid.name, grid.lines, pairs, _units, _MEND),
         }, notes
 
     def _decide(
@@ -181,6 +184,21 @@ def _text(cell: Any) -> str:
     if not isinstance(cell, str):
         raise DataError(f"the sentence is {shorten(repr(cell))}, not a text")
     return cell
+
+
+def _units(row: tuple[str, Any]) -> str:
+    """The places of the words, as `tunelab check --fix` writes them; "" where none are given."""
+    text, places = row
+    if places in (None, "", []):
+        return ""
+    try:
+        pairs = [(int(start), int(end)) for start, end in places]
+    except (TypeError, ValueError):
+        raise DataError(f"its units are {shorten(repr(places))}, not [[start, end], ...]") from None
+    flat = [at for pair in pairs for at in pair]
+    if flat != sorted(flat) or flat[0] < 0 or flat[-1] > len(text) or any(a == b for a, b in pairs):
+        raise DataError(f"its units {shorten(repr(places))} overlap, are empty, or are not within the text")
+    return as_json([list(pair) for pair in pairs])
 
 
 def _told(

@@ -27,7 +27,7 @@ from sacrebleu import BLEU, extract_char_ngrams
 
 from tunelab.measure.statistics import RunScore
 
-__all__ = ["generation_items", "generation_score_function", "generation_scores", "is_chinese"]
+__all__ = ["generation_items", "generation_score_function", "generation_scores", "has_words", "is_chinese"]
 
 _MEANS = ("rouge1", "rouge2", "rougeL", "exact_match")
 _BLEU_ORDERS, _CHRF_ORDERS = 4, 6
@@ -48,6 +48,15 @@ def is_chinese(texts: Iterable[str]) -> bool:
         for found in _HAN_OR_WORD.finditer(text):
             han, words = (han + 1, words) if found[1] else (han, words + 1)
     return han > words
+
+
+def has_words(text: str) -> bool:
+    """Whether English ROUGE finds a word in a text.
+
+    >>> has_words("one"), has_words("один")
+    (True, False)
+    """
+    return _ENGLISH.search(text.lower()) is not None
 
 
 def generation_items(

@@ -50,7 +50,8 @@ class PeftTuned(Tuned):
         named = [(n, p) for n, p in self.model.named_parameters() if p.requires_grad]
         vectors = [p for n, p in named if any(part in n for part in VECTORS) and p.ndim >= 2]
         kept = {id(p) for p in vectors}
-        groups = split_by_decay([(n, p) for n, p in named if id(p) not in kept], learning_rate, weight_decay)
+        others = [(n, p) for n, p in named if id(p) not in kept]  # none, where a model has no head
+        groups = split_by_decay(others, learning_rate, weight_decay) if others else []
         if vectors:
             groups.append({"params": vectors, "lr": learning_rate, "weight_decay": 0.0})
         return groups

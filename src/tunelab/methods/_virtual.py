@@ -8,6 +8,9 @@ pools the first virtual token, and a decoder with padding on the right pools a p
 Positions: where they are absolute (BERT, GPT-2) the text keeps the positions it was pretrained at and the
 virtual tokens have the first ones too (a virtual token's position is a constant beside a trained vector);
 where they are rotary or relative the virtual tokens come before the text. So no text gets shorter.
+
+An encoder-decoder reads them at the beginning of what its encoder reads, and its decoder attends to them
+as to the text (Lester et al. 2021, arXiv:2104.08691, section 2, on T5).
 """
 
 # B batch, T tokens of the text, N virtual tokens, E size of a word's embedding
@@ -58,13 +61,16 @@ class VirtualTokens(nn.Module):
 class VirtualTuned(AddedTuned):
     """A model whose trunk reads virtual tokens first."""
 
-    caches = False
+    @property
+    def caches(self) -> bool:  # type: ignore[override]
+        """An encoder reads its virtual tokens once; a decoder would need them before every token again."""
+        return bool(self.structure.decoder_name)
 
     def tensors(self) -> dict[str, Tensor]:
-        own = f"{self.structure.trunk_name}.{MODULE}."
+        own = f"{self.structure.reader_name}.{MODULE}."
         tensors = {name: tensor for name, tensor in self.state().items() if not name.startswith(own)}
         with torch.no_grad():
-            tensors[own + SAVED] = self.structure.trunk.get_submodule(MODULE)()
+            tensors[own + SAVED] = self.structure.reader.get_submodule(MODULE)()
         return tensors
 
 
@@ -90,7 +96,7 @@ class VirtualMethod(Method):
     def restore(self, model: nn.Module, folder: Path) -> VirtualTuned:
         structure = find_structure(model)
         _, tensors = read_adapter(folder, self.kind)
-        saved = tensors.get(f"{PREFIX}{structure.trunk_name}.{MODULE}.{SAVED}")
+        saved = tensors.get(f"{PREFIX}{structure.reader_name}.{MODULE}.{SAVED}")
         if saved is None or saved.ndim != 2 or saved.shape[1] != structure.word_embeddings.embedding_dim:
             raise BundleError(f"the virtual tokens in {folder} do not fit {type(model).__name__}")
         tuned = self._install(structure, VirtualTokens(saved.float()), len(saved))
@@ -99,8 +105,23 @@ class VirtualMethod(Method):
 
     def _install(self, structure: Structure, encoder: nn.Module, count: int) -> VirtualTuned:
         structure.freeze_trunk()
-        trunk = structure.trunk
-        trunk.add_module(MODULE, encoder.to(structure.word_embeddings.weight.device))
+        structure.reader.add_module(MODULE, encoder.to(structure.word_embeddings.weight.device))
+        _read_first(structure, count)
+        settings = self.settings.model_dump(mode="json")
+        return VirtualTuned(structure, self.kind, settings, self.cannot_merge(), self.settings.head_ratio)
+
+
+def _read_first(structure: Structure, count: int) -> None:
+    """The hooks that put them in, and where there is one stack take them out."""
+    trunk = structure.trunk
+    if structure.decoder_name:
+        structure.reader.register_forward_pre_hook(partial(_put_in_front, count), with_kwargs=True)
+        structure.decoder.register_forward_pre_hook(partial(_seen_by_the_decoder, count), with_kwargs=True)
+        for positions in _encoder_positions(structure):
+            positions.register_forward_pre_hook(partial(_positions_of_both, count), with_kwargs=True)
+    else:
+        # A filled cache would need the virtual tokens before it: transformers' own switch says so.
+        structure.model.config.use_cache = False  # type: ignore[union-attr]
         table = structure.position_table()
         start = None if table is None else 0 if table.padding_idx is None else table.padding_idx + 1
         trunk.register_forward_pre_hook(partial(_put_in, count, start), with_kwargs=True)
@@ -108,15 +129,15 @@ class VirtualMethod(Method):
         pooler = getattr(trunk, "pooler", None)
         if isinstance(pooler, nn.Module):
             pooler.register_forward_pre_hook(partial(_take_out_before, count))
-        settings = self.settings.model_dump(mode="json")
-        return VirtualTuned(structure, self.kind, settings, self.cannot_merge(), self.settings.head_ratio)
 
 
 def vocabulary_rows(structure: Structure, count: int) -> Tensor:
     """Embeddings of randomly drawn words of the vocabulary, [N, E]."""
-    table = structure.word_embeddings.weight
-    ids = torch.randint(0, len(table), (count,))
-    return table.detach()[ids.to(table.device)].float().cpu()
+    table = structure.read_embeddings
+    ids = torch.randint(0, len(table.weight), (count,))
+    with torch.no_grad():  # (looked up: some models scale what they look up)
+        found: Tensor = table(ids.to(table.weight.device))
+    return found.float().cpu()
 
 
 def _check_length(structure: Structure, count: int, setting: str) -> None:
@@ -141,26 +162,76 @@ def _put_in(
     count: int, start: int | None, trunk: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Before the trunk: embeddings, mask, positions and token types get N entries more, in front."""
-    given = {**dict(zip(_argument_names(trunk.__class__), args, strict=False)), **kwargs}
+    given, mask_BT = _with_virtual(count, trunk, args, kwargs)
     cache_ = given.get("past_key_values")
     assert cache_ is None or cache_.get_seq_length() == 0, "virtual tokens do not support a filled cache"
+    given["position_ids"] = _positions(count, start, mask_BT, given.get("position_ids"))
+    if given.get("token_type_ids") is not None:
+        types_BT = given["token_type_ids"]
+        given["token_type_ids"] = torch.cat([types_BT.new_zeros(len(types_BT), count), types_BT], 1)
+    return (), given
+
+
+def _put_in_front(
+    count: int, encoder: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Before an encoder: embeddings and mask get N entries more, in front."""
+    return (), _with_virtual(count, encoder, args, kwargs)[0]
+
+
+def _with_virtual(
+    count: int, reader: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[dict[str, Any], Tensor]:
+    """What the reader is called with, longer embeddings and mask among it, and the mask of the text alone."""
+    given = {**dict(zip(_argument_names(reader.__class__), args, strict=False)), **kwargs}
     text_BTE = given.pop("inputs_embeds", None)
     ids_BT = given.pop("input_ids", None)
     if text_BTE is None:
-        text_BTE = trunk.get_input_embeddings()(ids_BT)
+        text_BTE = reader.get_input_embeddings()(ids_BT)
     rows, tokens = text_BTE.shape[:2]
-    virtual_NE = trunk.get_submodule(MODULE)().to(text_BTE.dtype)
+    virtual_NE = reader.get_submodule(MODULE)().to(text_BTE.dtype)
     mask_BT = given.get("attention_mask")
     if mask_BT is None:
         mask_BT = torch.ones(rows, tokens, dtype=torch.long, device=text_BTE.device)
     given["input_ids"] = None
     given["inputs_embeds"] = torch.cat([virtual_NE.expand(rows, -1, -1), text_BTE], 1)
     given["attention_mask"] = torch.cat([mask_BT.new_ones(rows, count), mask_BT], 1)
-    given["position_ids"] = _positions(count, start, mask_BT, given.get("position_ids"))
-    if given.get("token_type_ids") is not None:
-        types_BT = given["token_type_ids"]
-        given["token_type_ids"] = torch.cat([types_BT.new_zeros(rows, count), types_BT], 1)
-    return (), given
+    return given, mask_BT
+
+
+def _seen_by_the_decoder(
+    count: int, decoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Before a decoder: the mask of what the encoder gave covers the virtual tokens, too."""
+    mask_BT = kwargs.get("encoder_attention_mask")
+    if mask_BT is not None:
+        kwargs = {**kwargs, "encoder_attention_mask": nn.functional.pad(mask_BT, (count, 0), value=1)}
+    return args, kwargs
+
+
+def _encoder_positions(structure: Structure) -> list[nn.Module]:
+    """The encoder's tables of absolute positions (T5 has none: its positions are relative)."""
+    words = structure.word_embeddings.weight
+    found: list[nn.Module] = []
+    for name, module in structure.reader.named_children():
+        if "position" not in name or not isinstance(module, nn.Embedding) or module.weight is words:
+            continue
+        if "position_ids" not in inspect.signature(module.forward).parameters:
+            raise ConfigError(
+                f"{type(structure.model).__name__} cannot be told the positions of what its encoder reads, "
+                "which virtual tokens need; prefix, adapter and lora work with it"
+            )
+        found.append(module)
+    return found
+
+
+def _positions_of_both(
+    count: int, table: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Before a table of positions: virtual tokens and text both have the first ones."""
+    shape = args[0] if isinstance(args[0], torch.Size) else args[0].shape
+    parts = [torch.arange(size, device=table.weight.device) for size in (count, shape[1] - count)]
+    return args, {**kwargs, "position_ids": torch.cat(parts)}
 
 
 def _positions(count: int, start: int | None, mask_BT: Tensor, given_BT: Tensor | None) -> Tensor:

@@ -7,8 +7,8 @@ Parameter-Efficient Transfer Learning", 2022, arXiv:2110.04366.
     houlsby:   h + f(h) after the attention's output projection and after the feed-forward part's
     pfeiffer:  h + f(h) after the feed-forward part's output projection only
     parallel:  FFN(x) + f(x)              f reads what the feed-forward part reads
-Trains 2·K·D + K + D numbers per adapter, and the head; two adapters a layer for houlsby, else one. W_up
-starts at zero, so step 0 equals the base.
+Trains 2·K·D + K + D numbers per adapter, and the head; two adapters a layer for houlsby (three where a
+decoder attends to an encoder, too), else one. W_up starts at zero, so step 0 equals the base.
 Differs from the papers: layer norms stay frozen unless `train_norms` (Houlsby trains them); an adapter
 stands before the sub-layer's dropout, not after.
 Learning rate: Houlsby searches 3e-5 to 3e-3 (section 3.2), Pfeiffer takes 1e-4; a small encoder takes
@@ -114,7 +114,7 @@ def _insert(structure: Structure, settings: AdapterSettings) -> None:
     for layer in structure.layers:
         places = [layer.feedforward_output]
         if settings.placement == "houlsby":
-            places.insert(0, layer.attention_output)
+            places = [*layer.attention_outputs, *places]
         for place in places:
             linear = structure.model.get_submodule(place)
             size = linear_shape(linear)[1]

@@ -77,6 +77,10 @@ class Tuned(ABC):
         """Every tensor that may have changed since `attach`: what a checkpoint must hold."""
         return {n: p.detach() for n, p in self.model.named_parameters() if p.requires_grad}
 
+    def judged_state(self) -> dict[str, Tensor]:
+        """What is judged, and kept where it is the best: the state itself, unless it is averaged."""
+        return self.state()
+
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Put back what `state` gave; names and shapes must be the same."""
         own = self.state()
@@ -129,6 +133,13 @@ class Method(ABC):
     def make(cls, values: Mapping[str, Any]) -> "Method":
         """The method with settings from a mapping; raises `ConfigError` with the nearest name."""
         return cls(build(cls.Settings, values, where=cls.name))
+
+    def check(self, model_class: str) -> None:  # noqa: B027 (most methods need nothing)
+        """Before a model is loaded. model_class: the class of `transformers` that will load it.
+
+        Raises:
+            ConfigError: no model of this class has what the method needs.
+        """
 
     @abstractmethod
     def attach(self, model: nn.Module) -> Tuned:

@@ -4,7 +4,8 @@ Paper: Howard and Ruder, "Universal Language Model Fine-tuning for Text Classifi
 arXiv:1801.06146, section 3.3 (gradual unfreezing).
     layers that move after step s of S:   u(s) = min(L + 1, floor((L + 1) · s / (U · S)))
 u counts from the top; the last to join are the embeddings, as number L + 1. U is the share of the
-training after which everything moves (setting `until`).
+training after which everything moves (setting `until`). A language model has no head above its layers that
+could begin alone: there the top layer moves from the first step on.
 Trains as many numbers as the model has, at the end.
 Differs from the paper: the stages are shares of the training, not whole epochs, so that a short training
 unfreezes everything too; the learning rate follows the run's schedule, not slanted triangles.
@@ -35,11 +36,12 @@ class GradualTuned(SelectiveTuned):
         self._structure = structure
         self._levels = structure.levels()
         self._until = until
+        self._fewest = 0 if structure.head_parameters() else 1
         super().__init__(structure.model, self._levels)
         self._unfreeze(0)
 
     def _unfreeze(self, layers: int) -> None:
-        lowest = self._structure.depth + 1 - layers
+        lowest = self._structure.depth + 1 - max(layers, self._fewest)
         for name, parameter in self.named_moving():
             if parameter.is_floating_point():
                 parameter.requires_grad_(self._levels[name] >= lowest)

@@ -19,6 +19,16 @@ from tunelab.methods.structure import find_structure
 __all__ = ["Head"]
 
 
+#: Classes whose output layer is the word embeddings, or as good as: no head above the trunk.
+_WITHOUT = ("AutoModelForCausalLM", "AutoModelForSeq2SeqLM")
+
+
+def _nothing_to_train(what: str) -> ConfigError:
+    return ConfigError(
+        f"{what} has no task head, so method head has nothing to train; use lora, or top_layers"
+    )
+
+
 class Head(SelectiveMethod):
     """Only the head moves."""
 
@@ -28,12 +38,13 @@ class Head(SelectiveMethod):
     learning_rate = 3e-3
     learning_rates = (3e-4, 3e-2)
 
+    def check(self, model_class: str) -> None:
+        if model_class in _WITHOUT:
+            raise _nothing_to_train("a model that writes")
+
     def attach(self, model: nn.Module) -> SelectiveTuned:
         structure = find_structure(model)
         if not structure.head_parameters():
-            raise ConfigError(
-                f"{type(model).__name__} has no task head, so method head has nothing to train; "
-                "use lora, or top_layers"
-            )
+            raise _nothing_to_train(type(model).__name__)
         depth = structure.depth + 1
         return SelectiveTuned(model, structure.head_parameters(), depth, structure.quiet_modules(depth))

@@ -2,14 +2,15 @@
 
 Paper: Li and Liang, "Prefix-Tuning: Optimizing Continuous Prompts for Generation", 2021,
 arXiv:2101.00190; for understanding Liu et al., P-Tuning v2, 2022, arXiv:2110.07602.
-    attention(Q, [P_k; K], [P_v; V])      P_k, P_v: [N, H, d] in every layer, H key heads of size d
+    attention(Q, [P_k; K], [P_v; V])      P_k, P_v: [N, H, d] in every attention, H key heads of size d
     projection:  P = W_2 tanh(W_1 V)      V: [N, D], W_1: [M, D], W_2: [2·L·H·d, M], with biases
-Trains 2·L·N·H·d numbers, and the head; with projection N·D + M·D + M + 2·L·H·d·(M + 1).
+Trains 2·L·N·H·d numbers, and the head; with projection N·D + M·D + M + 2·L·H·d·(M + 1). L counts layers; a
+decoder's layer that also attends to an encoder counts twice (the paper: encoder, decoder, and between them).
 P starts as the keys and values of randomly drawn words (the paper: real words are the best start); with
 projection it starts random. Only P is saved, in the layout of PEFT's file.
 Differs from the paper: the text keeps its own positions (prefix keys are added after rotary positions are).
 Needs attention that goes through `transformers`' attention interface. DeBERTa's does not: its scores are
-made of relative positions, which a prefix has not.
+made of relative positions, which a prefix has not. T5's bias for relative positions is 0 for the prefix.
 Learning rate: P-Tuning v2's scripts for BERT-large and RoBERTa-large take 5e-3 (BoolQ, RTE) and 1e-2 (COPA);
 a small encoder takes more (measured: 1e-2 gave 0.79, 2e-2 gave 0.84; docs/LOG.md). The head takes
 `head_ratio` of it.
@@ -103,9 +104,9 @@ class PrefixTuned(AddedTuned):
     """A model whose attention reads a prefix."""
 
     def tensors(self) -> dict[str, Tensor]:
-        own = f"{self.structure.trunk_name}.{MODULE}."
+        own = f"{self.structure.reader_name}.{MODULE}."
         tensors = {name: tensor for name, tensor in self.state().items() if not name.startswith(own)}
-        encoder: Any = self.structure.trunk.get_submodule(MODULE)
+        encoder: Any = self.structure.reader.get_submodule(MODULE)
         with torch.no_grad():
             tensors[own + SAVED] = encoder.everything()
         return tensors
@@ -155,7 +156,7 @@ class Prefix(Method):
         structure = find_structure(model)
         _, tensors = read_adapter(folder, self.kind)
         layers, heads, columns = _sizes(structure)
-        saved = tensors.get(f"{PREFIX}{structure.trunk_name}.{MODULE}.{SAVED}")
+        saved = tensors.get(f"{PREFIX}{structure.reader_name}.{MODULE}.{SAVED}")
         if saved is None or saved.ndim != 2 or saved.shape[1] != columns:
             raise BundleError(f"the prefix in {folder} does not fit {type(model).__name__}")
         encoder = StoredPrefix(saved.float(), layers, heads)
@@ -172,10 +173,10 @@ class Prefix(Method):
                 f"prefix works with attention sdpa or eager, not {current!r}; set model.attention=sdpa"
             )
         structure.freeze_trunk()
-        structure.trunk.add_module(MODULE, encoder.to(structure.word_embeddings.weight.device))
-        for index, layer in enumerate(structure.layers):
+        structure.reader.add_module(MODULE, encoder.to(structure.word_embeddings.weight.device))
+        for index, attention in enumerate(structure.attentions()):
             # A tuple, so that the module is not registered a second time.
-            model.get_submodule(layer.attention).tunelab_prefix = (encoder, index)
+            model.get_submodule(attention).tunelab_prefix = (encoder, index)
         name = _register(current)
         for module in model.modules():  # a trunk may hold a configuration of its own
             if hasattr(module, "config"):
@@ -185,8 +186,9 @@ class Prefix(Method):
 
 
 def _sizes(structure: Structure) -> tuple[int, int, int]:
-    """Layers L, key heads H, and L · 2 · H · d."""
+    """Attentions L, key heads H, and L · 2 · H · d."""
     layer, config = structure.layers[0], getattr(structure.model, "config", None)
+    count = len(structure.attentions())
     query_heads = int(getattr(config, "num_attention_heads", 1))
     if layer.fused:
         size, heads = linear_shape(structure.model.get_submodule(layer.fused[0]))[1] // 3, query_heads
@@ -194,7 +196,13 @@ def _sizes(structure: Structure) -> tuple[int, int, int]:
         head_size = linear_shape(structure.model.get_submodule(layer.query[0]))[1] // query_heads
         size = linear_shape(structure.model.get_submodule(layer.key[0]))[1]
         heads = size // head_size
-    return structure.depth, heads, structure.depth * 2 * size
+    widths = {linear_shape(structure.model.get_submodule(n))[1] for own in structure.layers for n in own.key}
+    if len(widths) > 1:
+        raise ConfigError(
+            f"prefix needs keys of one width in all layers; {type(structure.model).__name__} has "
+            f"{', '.join(map(str, sorted(widths)))}; lora and adapter work with it"
+        )
+    return count, heads, count * 2 * size
 
 
 def _note(structure: Structure, encoder: StoredPrefix, words_BT: Tensor) -> dict[int, tuple[Tensor, Tensor]]:
@@ -209,13 +217,13 @@ def _note(structure: Structure, encoder: StoredPrefix, words_BT: Tensor) -> dict
     try:
         structure.trunk.eval()
         with torch.no_grad():
-            structure.trunk(input_ids=words_BT, attention_mask=torch.ones_like(words_BT))
+            structure.run(words_BT)
         noted = encoder.noted
     finally:
         encoder.noted = None
         for module, training in modes.items():
             module.training = training
-    if len(noted) < structure.depth:
+    if len(noted) < len(structure.attentions()):
         raise ConfigError(
             f"prefix needs attention that goes through transformers' attention interface; "
             f"{type(structure.model).__name__} computes its own (DeBERTa: from relative positions, which a "
@@ -257,6 +265,8 @@ def _attend(
     rows, tokens, count = len(key_BHSd), query_BHTd.shape[2], prefix_key.shape[1]
     key = torch.cat([prefix_key.to(key_BHSd.dtype).expand(rows, -1, -1, -1), key_BHSd], 2)
     value = torch.cat([prefix_value.to(value_BHSd.dtype).expand(rows, -1, -1, -1), value_BHSd], 2)
+    if kwargs.get("position_bias") is not None:
+        kwargs["position_bias"] = nn.functional.pad(kwargs["position_bias"], (count, 0))
     causal = kwargs.get("is_causal")
     if attention_mask is not None:
         everyone = True if attention_mask.dtype == torch.bool else 0.0

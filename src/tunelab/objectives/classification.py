@@ -1,12 +1,13 @@
-"""Losses over classes: cross-entropy with label smoothing and class weights, and the focal loss."""
+"""Losses over classes: cross-entropy with label smoothing and class weights, and the focal loss; for one
+label out of several, and for any number of labels."""
 
-# B batch, C classes
+# B batch, C classes, L labels
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["cross_entropy", "focal"]
+__all__ = ["binary_cross_entropy", "cross_entropy", "focal"]
 
 
 def cross_entropy(
@@ -56,6 +57,34 @@ def focal(
     )
     p_B = logits_BC.softmax(-1).gather(1, labels_B[:, None]).squeeze(1)
     return ((1.0 - p_B) ** gamma * rows_B).sum(), _count(labels_B, weights_C)
+
+
+def binary_cross_entropy(
+    logits_BL: Tensor,
+    targets_BL: Tensor,
+    *,
+    gamma: float = 0.0,
+    label_smoothing: float = 0.0,
+    weights_L: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Summed binary cross-entropy over rows and labels, and their number, in float32; each label by itself.
+
+    As `transformers` has it for `problem_type="multi_label_classification"`: sum / count is the mean over
+    rows and labels. weights_L: of a label where it applies (torch's `pos_weight`); label_smoothing s: targets
+    are (1 - s) y + s / 2; gamma: of the focal loss, -(1 - p)^gamma log p of the decision that is right (Lin
+    et al. 2017, arXiv:1708.02002, equation 4).
+
+    >>> total, count = binary_cross_entropy(torch.zeros(2, 3), torch.tensor([[1, 0, 1], [0, 0, 0]]))
+    >>> round((total / count).item(), 4), int(count)  # log 2
+    (0.6931, 6)
+    """
+    logits_BL, targets_BL = logits_BL.float(), targets_BL.float()
+    smooth_BL = targets_BL * (1 - label_smoothing) + label_smoothing / 2
+    each_BL = F.binary_cross_entropy_with_logits(logits_BL, smooth_BL, pos_weight=weights_L, reduction="none")
+    if gamma:
+        wrong_BL = torch.sigmoid(logits_BL * (1 - 2 * targets_BL))
+        each_BL = wrong_BL**gamma * each_BL
+    return each_BL.sum(), torch.tensor(float(targets_BL.numel()), device=logits_BL.device)
 
 
 def _count(labels_B: Tensor, weights_C: Tensor | None) -> Tensor:

@@ -6,8 +6,9 @@
     tokenizer files     with the length that was trained
     README.md           a model card
     base/               only in a self-contained bundle of an adapter: the pretrained model itself
+    head.py, objective.py   only where the user trained with a head or a loss of their own
 
-A bundle holds no code and no pickles.
+A bundle holds no pickles, and no code but these two; head.py runs only where the caller allows it.
 """
 
 import json
@@ -118,15 +119,24 @@ def write_bundle(
         "model": model.model_dump(mode="json"),
         "scores": dict(scores),
         "versions": versions(),
+        "answers": task.answers_too,
         **about,
     }
     with output_errors(folder), folder_atomically(folder) as work:
         tuned.save(work)
         tokenizer.model_max_length = model.max_length
         tokenizer.save_pretrained(work)
+        for name, source in task.code.items():
+            (work / name).write_text(source, encoding="utf-8")
+        manifest["code"] = sorted(task.code)
         (work / "README.md").write_text(model_card(manifest, task), encoding="utf-8")
-        manifest["sha256"] = {p.name: file_digest(p) for p in sorted(work.glob("*.safetensors"))}
+        manifest["sha256"] = {p.name: file_digest(p) for p in _sealed(work)}
         write_json(work / "tunelab.json", manifest)
+
+
+def _sealed(folder: Path) -> list[Path]:
+    """Files whose checksums a bundle keeps: weights, and code of the user's."""
+    return [*sorted(folder.glob("*.safetensors")), *sorted(folder.glob("*.py"))]
 
 
 def add_base(folder: Path) -> int:
@@ -236,11 +246,14 @@ def _model_config(manifest: Mapping[str, Any], path: Path, trust_remote_code: bo
         raise _damaged(path, f"'model': {error}") from None
 
 
-def open_bundle(folder: Path, device: str = "cpu", trust_remote_code: bool = False) -> Opened:
+def open_bundle(
+    folder: Path, device: str = "cpu", trust_remote_code: bool = False, own: bool = False
+) -> Opened:
     """The trained model, tokenizer and task from a bundle.
 
-    trust_remote_code: run Python code that comes with the model. What the bundle says of it does not
-    count: a bundle from a stranger must not allow itself to run code.
+    trust_remote_code: run Python code that comes with the model, or with the bundle (a head of one's own).
+    What the bundle says of it does not count: a bundle from a stranger must not allow itself to run code.
+    own: the caller has written the bundle itself just now, its code among it.
 
     Raises:
         BundleError: it is damaged, or its base model is not the one it was trained on.
@@ -254,6 +267,7 @@ def open_bundle(folder: Path, device: str = "cpu", trust_remote_code: bool = Fal
             raise BundleError(f"{path} {state}; copy the bundle again or train it again")
     path = folder / "tunelab.json"
     method, task = _method(manifest, path), _task(manifest["task"], path)
+    _take_code(task, folder, manifest, trust_remote_code or own)
     config = _model_config(manifest, path, trust_remote_code)
     whole = manifest["weights"] == "transformers"
     source = Located(str(folder), folder) if whole else _base(folder, manifest["base"], config)
@@ -267,6 +281,21 @@ def open_bundle(folder: Path, device: str = "cpu", trust_remote_code: bool = Fal
     tuned.model.to(device).eval()
     assert config.max_length is not None, "settled before training"
     return Opened(folder, manifest, task, method, tuned, tokenizer, config.max_length)
+
+
+def _take_code(task: Task, folder: Path, manifest: Mapping[str, Any], allowed: bool) -> None:
+    """A head of the user's, from the bundle's own files alone."""
+    files = [name for name in manifest.get("code", ()) if name == "head.py"]  # (a loss is not asked any more)
+    if not files:
+        return
+    if not allowed:
+        raise BundleError(
+            f"{folder} holds Python code, the model's head (head.py), which runs when it is opened. Read it, "
+            "and if you trust it allow it with --trust-remote-code (in Python trust_remote_code=True)"
+        )
+    if "head.py" not in manifest["sha256"]:
+        raise _damaged(folder / "tunelab.json", "'sha256' lacks head.py")
+    task.adopt(folder)
 
 
 def _base(folder: Path, base: Mapping[str, str], config: ModelConfig) -> Located:

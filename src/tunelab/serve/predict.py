@@ -80,6 +80,11 @@ class Specialist:
         return bool(self._opened.manifest.get("pairs", False))
 
     @property
+    def answers(self) -> bool:
+        """Whether it writes an answer to a prompt that comes alone."""
+        return self._opened.task.answers_too
+
+    @property
     def asks(self) -> tuple[Column, ...]:
         """Columns of new texts in a file, where they have names of their own."""
         return self._opened.task.asks
@@ -98,7 +103,8 @@ class Specialist:
         """The most probable label of each text (`str`), all that apply (a list), its number (`float`), or its
         entities (a list of
         `{"start", "end", "type", "confidence"}`, characters, end exclusive), or the answer to a question in
-        its context (`{"text", "start", "end", "score"}`); what a model writes after an instruction (`str`);
+        its context (`{"text", "start", "end", "score"}`); what a model writes after an instruction (`str`;
+        one that is aligned judges pairs of a prompt and an answer, and writes after prompts alone);
         of a language model how well it foretells each text (`{"loss", "perplexity", ...}`)."""
         return self._opened.task.answers(self.predict_frame(texts))
 
@@ -118,7 +124,8 @@ class Specialist:
     def predict_frame(self, texts: Texts) -> pd.DataFrame:
         """`prediction` and what else is known (the probability of every label), one row a text, in the order
         given."""
-        if self._opened.task.writes:
+        task = self._opened.task
+        if task.writes or (task.answers_too and not _paired(texts)):
             return pd.DataFrame({"prediction": self._written(texts)})
         table, encoded = self._read(texts)
         units = encoded.units_of(np.arange(len(table)))
@@ -147,7 +154,8 @@ class Specialist:
         table = task.asked(_singles(texts)[0], None, opened.manifest.get("form", {}))
         prompts, stops = task.prompts(table, opened.tokenizer), task.stops(opened.tokenizer)
         with self._lock:
-            return generate(opened.tuned, opened.tokenizer, prompts, stops, task.writes, self._device)
+            most = task.writes or task.room
+            return generate(opened.tuned, opened.tokenizer, prompts, stops, most, self._device)
 
     def _outputs(self, encoded: Encoded) -> np.ndarray:
         opened = self._opened
@@ -183,6 +191,14 @@ class Specialist:
             model.save_pretrained(work)  # type: ignore[operator]
             self._opened.tokenizer.save_pretrained(work)
         return target
+
+
+def _paired(texts: Any) -> bool:
+    """Whether these are pairs: a tuple of two, or several of them."""
+    if isinstance(texts, str):
+        return False
+    rows = list(texts)
+    return isinstance(texts, tuple) or any(not isinstance(row, str) for row in rows)
 
 
 def _singles(texts: Any) -> tuple[list[str], None]:

@@ -12,7 +12,7 @@ from tunelab.data.batch import Examples
 from tunelab.errors import DataError
 from tunelab.models import load_tokenizer
 from tunelab.study.prepare import Prepared
-from tunelab.study.rewarding import check_rewards, rewards_of
+from tunelab.study.rewarding import check_rewards, label_reward, rewards_of
 from tunelab.study.untouched import shared, untouched_model
 from tunelab.tasks.base import Inquiry, Task
 from tunelab.train.evaluate import predict_logits
@@ -28,6 +28,9 @@ def check_asking(task: Task, prepared: Prepared, device: str) -> None:
     Raises:
         ConfigError, DataError: say what is wrong and what to do.
     """
+    settings: Any = getattr(task, "settings", None)
+    if task.online and not task.written:
+        label_reward(settings.reward, device)
     if not task.written:
         return
     items = np.arange(prepared.own)

@@ -7,18 +7,30 @@ from pathlib import Path
 from typing import Any
 
 from tunelab import methods, tasks
-from tunelab.config import AugmentConfig, ModelConfig, StudyConfig, build, merge_settings, parse_settings
+from tunelab.config import (
+    AugmentConfig,
+    ModelConfig,
+    StudyConfig,
+    TrainConfig,
+    build,
+    merge_settings,
+    parse_settings,
+)
 from tunelab.errors import ConfigError
 from tunelab.study.recipes import check_recipe
 
-__all__ = ["Candidate", "candidates"]
+__all__ = ["OWN", "Candidate", "candidates"]
+
+#: Settings of the training in which variants may differ: all else is alike, or methods are not compared.
+OWN = ("r_drop", "ema", "swa", "weight_decay")
 
 
 @dataclass(frozen=True)
 class Candidate:
     """One row of the table: a method with its own settings on one model, with new training rows or without.
 
-    plain: the row that differs in nothing but its training rows; "" where this is it.
+    plain: the row that differs in nothing but its training rows; "" where this is it. train: settings of the
+    training that it has for itself, of `OWN`.
     """
 
     name: str
@@ -28,6 +40,7 @@ class Candidate:
     model: ModelConfig
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     plain: str = ""
+    train: Mapping[str, Any] = field(default_factory=dict)
 
 
 def candidates(config: StudyConfig) -> list[Candidate]:
@@ -50,15 +63,17 @@ def candidates(config: StudyConfig) -> list[Candidate]:
     names = tuple(dict.fromkeys(config.methods)) or tuple(methods.METHODS)
     kind = tasks.find(config.task)
     ordinary = dict(config.task_settings)
-    pairs = [(name, name, dict(config.settings.get(name, {})), ordinary) for name in names]
+    none: dict[str, Any] = {}
+    pairs = [(name, name, dict(config.settings.get(name, {})), ordinary, none) for name in names]
     for variant in dict.fromkeys(config.variants):
-        method, own, of_task = _variant(variant, config.task)
+        method, own, of_task, of_train = _variant(variant, config.task)
+        build(TrainConfig, {**config.train.model_dump(), **of_train}, where="train")
         own = merge_settings(config.settings.get(method, {}), own)
-        pairs.append((variant, method, own, merge_settings(ordinary, of_task)))
+        pairs.append((variant, method, own, merge_settings(ordinary, of_task), of_train))
     known: dict[str, str] = {}
-    for name, method, settings, of_task in pairs:
+    for name, method, settings, of_task, of_train in pairs:
         shown = build(kind.Settings, of_task, where=config.task)
-        resolved = f"{method} {methods.find(method).make(settings).settings!r} {shown!r}"
+        resolved = f"{method} {methods.find(method).make(settings).settings!r} {shown!r} {of_train!r}"
         if resolved in known:
             raise ConfigError(f"{name!r} is the same as {known[resolved]!r}: there is nothing to compare")
         known[resolved] = name
@@ -67,8 +82,8 @@ def candidates(config: StudyConfig) -> list[Candidate]:
     for model in models:
         at = "" if len(models) == 1 else f"@{_short(model, models)}"
         opened = config.model.model_copy(update={"name": model})
-        for name, method, settings, of_task in pairs:
-            plain = Candidate(f"{name}{at}", method, settings, of_task, opened)
+        for name, method, settings, of_task, of_train in pairs:
+            plain = Candidate(f"{name}{at}", method, settings, of_task, opened, train=of_train)
             found.append(plain)
             if config.augment.recipe:
                 new = f"{name}+augment{at}"
@@ -76,12 +91,18 @@ def candidates(config: StudyConfig) -> list[Candidate]:
     return found
 
 
-def _variant(text: str, task: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """The method, its settings, and the task's (`full,tag.head=crf`)."""
+def _variant(text: str, task: str) -> tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """The method, its settings, the task's (`full,tag.head=crf`), the training's (`full,train.ema=0.99`)."""
     words = re.split(r",(?=\w+\.\w+=)", text)
     bare = words.pop(0) if "=" not in words[0] else ""
     tree = parse_settings(words)
     of_task = tree.pop(task, {})
+    of_train = tree.pop("train", {})
+    if not isinstance(of_train, dict) or set(of_train) - set(OWN):
+        raise ConfigError(
+            f"variant {text!r}: of the training's settings variants may differ in "
+            f"{', '.join(f'train.{name}' for name in OWN)}; the others are one for a whole study"
+        )
     tree = tree or {bare: {}}
     own = next(iter(tree.values()))
     fits = len(tree) == 1 and isinstance(own, dict) and isinstance(of_task, dict) and bare in ("", *tree)
@@ -92,7 +113,7 @@ def _variant(text: str, task: str) -> tuple[str, dict[str, Any], dict[str, Any]]
         )
     method = next(iter(tree))
     methods.find(method)
-    return method, own, of_task
+    return method, own, of_task, of_train
 
 
 def _short(model: str, models: tuple[str, ...]) -> str:

@@ -15,8 +15,13 @@ Kind = Literal["encoder", "causal", "seq2seq"]
 
 #: Tasks that a kind of model is the usual choice for; the first kind that has a task is preferred.
 SUITS: Mapping[Kind, tuple[str, ...]] = {
-    "encoder": ("classify", "regress", "match", "tag", "answer", "language", "prefer"),
-    "causal": ("classify", "regress", "match", "rewrite", "instruct", "prefer", "align", "language"),
+    "encoder": (
+        *("classify", "multilabel", "regress", "match", "tag", "answer", "language", "prefer", "feedback"),
+    ),
+    "causal": (
+        *("classify", "multilabel", "regress", "match", "rewrite", "instruct", "prefer", "align", "language"),
+        "feedback",
+    ),
     "seq2seq": ("rewrite",),
 }
 
@@ -125,7 +130,8 @@ class Known:
 
     name: what --model takes; languages: "en", "zh", "code", "many"; max_length: tokens it has positions for;
     licence: "" where this table is not sure; safetensors: whether its hub page surely has them (tunelab reads
-    nothing else); local: it needs no network; about: what a person should know.
+    nothing else); local: it needs no network; sample: for first tries only, so it is named last; about: what
+    a person should know.
     """
 
     name: str
@@ -136,6 +142,7 @@ class Known:
     licence: str = ""
     safetensors: bool = True
     local: bool = False
+    sample: bool = False
     about: str = ""
 
     def suits(self, task: str) -> bool:
@@ -183,15 +190,15 @@ def _causal(name: str, languages: str, licence: str, shape: Shape, length: int) 
     return Known(name, shape, "causal", tuple(languages.split()), length, licence)
 
 
-def _two_stacks(name: str, languages: str, licence: str, shape: Shape, length: int, about: str) -> Known:
-    return Known(name, shape, "seq2seq", tuple(languages.split()), length, licence, about=about)
+def _two_stacks(name: str, languages: str, licence: str, shape: Shape, length: int) -> Known:
+    return Known(name, shape, "seq2seq", tuple(languages.split()), length, licence)
 
 
 _MIT, _APACHE, _UNSURE = "MIT", "Apache-2.0", ""
 _NO_PREFIX = "method prefix does not work on it"
 _CODE = "six programming languages with their comments; C is not among them"
 _SIMILAR = "small, made for sentence similarity"
-_FULL = "two stacks of layers: only method full works"
+_TINY = "tiny, pretrained for an hour: for samples and first tries; a larger model is far better"
 _QWEN = 151936
 
 #: Best first within a language and kind.
@@ -236,6 +243,11 @@ CATALOGUE: tuple[Known, ...] = (
     _encoder("BAAI/bge-small-zh-v1.5", "zh", _MIT, _bert(4, 512, 21128), _SIMILAR),
     _pickled(
         _encoder("hfl/rbt3", "zh", _APACHE, _bert(3, 768, 21128), "three layers of chinese-roberta-wwm-ext")
+    ),
+    replace(
+        _encoder("mini-zh", "zh", _APACHE, Shape("bert", 3, 192, 768, 7641, 4, 512, 2), _TINY),
+        local=True,
+        sample=True,
     ),
     # code
     _pickled(
@@ -297,6 +309,12 @@ CATALOGUE: tuple[Known, ...] = (
     _causal(
         "openai-community/gpt2", "en", _MIT, Shape("gpt2", 12, 768, 3072, 50257, 12, positions=1024), 1024
     ),
+    replace(
+        _causal("mini-zh-lm", "zh", _APACHE, _rotary("llama", 3, 192, 512, 7641, (4, 4, 48)), 512),
+        local=True,
+        sample=True,
+        about=_TINY,
+    ),
     # sequence to sequence
     _two_stacks(
         "facebook/bart-base",
@@ -304,11 +322,8 @@ CATALOGUE: tuple[Known, ...] = (
         _APACHE,
         Shape("bart", 6, 768, 3072, 50265, 12, positions=1026, decoder=6),
         1024,
-        _FULL,
     ),
-    _two_stacks(
-        "google-t5/t5-small", "en", _APACHE, Shape("t5", 6, 512, 2048, 32128, 8, decoder=6), 512, _FULL
-    ),
+    _two_stacks("google-t5/t5-small", "en", _APACHE, Shape("t5", 6, 512, 2048, 32128, 8, decoder=6), 512),
 )
 
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from tunelab.data.check_content import SCRIPTS, script_counts
+from tunelab.models import PACKAGED
+from tunelab.study.catalogue import SUITS
 
-__all__ = ["Languages", "estimated_tokens", "languages_of"]
+__all__ = ["Languages", "estimated_tokens", "languages_of", "packaged_for"]
 
 #: Frequent English words that are rare in other languages: a third of the words of an English text.
 _ENGLISH = frozenset(
@@ -97,6 +99,16 @@ def languages_of(texts: Sequence[str]) -> Languages:
         shares[names.get(name, name)] = float((main == script).sum()) / total
     shares = {name: share for name, share in sorted(shares.items(), key=lambda item: -item[1]) if share > 0}
     return Languages(shares, _decide(shares))
+
+
+def packaged_for(texts: Sequence[str], task: str) -> str:
+    """The packaged model that can read the texts and suits the task best.
+
+    >>> packaged_for(["这家酒店的早餐很好", "房间有点小"], "tag"), packaged_for(["It was good."], "tag")
+    ('mini-zh', 'minilm')
+    """
+    chinese = "mini-zh" if task in SUITS["encoder"] else "mini-zh-lm"
+    return chinese if chinese in PACKAGED and languages_of(texts).main == "zh" else "minilm"
 
 
 def _decide(shares: Mapping[str, float]) -> str:

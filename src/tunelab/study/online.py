@@ -1,17 +1,22 @@
 """Learning from what the model itself writes (PPO, GRPO, RLOO): a study's rows as what the loop takes."""
 
+import hashlib
 import json
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from tunelab.config import RunConfig
 from tunelab.methods.base import Tuned
 from tunelab.models import load_tokenizer
+from tunelab.rlhf.labels import Labels, labels_objective
 from tunelab.rlhf.online import (
     Buffer,
     OnlineSettings,
@@ -23,9 +28,11 @@ from tunelab.rlhf.online import (
 from tunelab.rlhf.rollout import Rollout
 from tunelab.study.asking import Asker
 from tunelab.study.prepare import Prepared
-from tunelab.study.rewarding import reward_of
+from tunelab.study.rewarding import label_reward, reward_of
+from tunelab.study.untouched import shared, untouched_model
 from tunelab.tasks._policy import asked_of, drawing_of, row_of
 from tunelab.tasks.base import Task
+from tunelab.train.evaluate import predict_logits
 from tunelab.train.precision import Precision
 
 __all__ = ["ROUNDS", "Improving", "improving"]
@@ -39,13 +46,14 @@ _SECONDS = ("rollout_seconds", "reward_seconds")
 class Improving:
     """What the loop trains on, and by which objective; rows: prompts that count as one pass."""
 
-    buffer: Buffer
+    buffer: Buffer | Labels
     objective: Callable[[Tensor, Any], tuple[Tensor, Tensor]]
     rows: int
+    passes: int
 
     def steps(self, batch_size: int) -> int:
         """Optimizer steps of a round."""
-        return self.buffer.settings.passes * math.ceil(len(self.buffer) / batch_size)
+        return self.passes * math.ceil(len(self.buffer) / batch_size)
 
     def told(self) -> dict[str, Any]:
         """For the record: what the buffer told of all rounds, those before a stop too, and the seconds of
@@ -60,6 +68,50 @@ def improving(
     config: RunConfig, prepared: Prepared, task: Task, tuned: Tuned, folder: Path, precision: Precision
 ) -> Improving:
     """Raises `ConfigError` where the reward is not to be had. Switches the model's dropout off."""
+    still(tuned.model)
+    make = _writing if task.written else _labelling
+    return make(config, prepared, task, tuned, folder, precision)
+
+
+def _labelling(
+    config: RunConfig, prepared: Prepared, task: Task, tuned: Tuned, folder: Path, precision: Precision
+) -> Improving:
+    settings: Any = getattr(task, "settings", None)
+    items = prepared.split(config.fold, config.share).train
+    examples = prepared.examples(items, task)
+    plain = untouched_model(task, prepared, precision.device)
+    labels = Labels(
+        rows=examples,
+        ask=lambda: predict_logits(tuned.model, examples, precision),
+        worth_NC=_worth(settings.reward, task, prepared, items, precision.device),
+        reference_NC=torch.from_numpy(predict_logits(plain, examples, precision)).log_softmax(-1).numpy(),
+        folder=folder / ROUNDS,
+        seed=config.seed,
+        passes=settings.passes,
+    )
+    return Improving(labels, labels_objective(settings.clip, settings.kl), len(items), settings.passes)
+
+
+def _worth(place: str, task: Task, prepared: Prepared, items: np.ndarray, device: str) -> np.ndarray:
+    """What the reward model says of every label of every row, [N, C]; once for all runs of a study."""
+
+    def compute() -> tuple[np.ndarray, float]:
+        began = time.monotonic()
+        specialist = label_reward(place, device)
+        texts = prepared.table.frame["text"].iloc[items].tolist()
+        pairs = [(text, label) for text in texts for label in task.classes]
+        found = np.array(specialist.predict(pairs), dtype=np.float64)
+        return found.reshape(len(texts), len(task.classes)), time.monotonic() - began
+
+    rows = hashlib.sha256(np.ascontiguousarray(items, dtype=np.int64).data).hexdigest()
+    parts = (place, prepared.digest, rows, *task.classes, torch.get_num_threads())
+    name = hashlib.sha256(chr(10).join(map(str, parts)).encode()).hexdigest()[:20]
+    return shared(prepared.features, f"worth-{name}", compute)[0]
+
+
+def _writing(
+    config: RunConfig, prepared: Prepared, task: Task, tuned: Tuned, folder: Path, precision: Precision
+) -> Improving:
     settings: Any = getattr(task, "settings", None)
     tokenizer, _ = load_tokenizer(prepared.base, prepared.model)
     task.dress(tokenizer, prepared.settings)
@@ -70,7 +122,6 @@ def improving(
         [asked_of(str(row["text"])) for row in rows],
         [row_of({str(k): v for k, v in row.items()}) for row in rows],
     )
-    still(tuned.model)
     drawing = drawing_of(settings, tokenizer, settings.answers)
     online = _online(settings)
     asker = Asker(task, prepared, items, precision)
@@ -89,7 +140,8 @@ def improving(
         name=settings.reward,
         sums=sums,
     )
-    return Improving(buffer, online_objective(tuned.model, online, drawing, sums), len(items))
+    objective = online_objective(tuned.model, online, drawing, sums)
+    return Improving(buffer, objective, len(items), online.passes)
 
 
 def _reference(asker: Asker, model: Any, temperature: float) -> Callable[[Rollout], Any]:

@@ -54,7 +54,7 @@ def _policy(judged: Judged, task: Task, folds: int) -> Policy:
 
 def _rounds(record: Mapping[str, Any]) -> list[Round]:
     told = record["training"].get("online", {}).get("rounds", [])
-    after = [*told[1:], {}]  # what came of a round is told with the next one
+    after = [*told, {}][1:]  # what came of a round is told with the next one
     return [
         Round(
             reward=own["reward"],

@@ -54,6 +54,9 @@ _ROLES = (
     "history",
     "labels",
     "separator",
+    "shown",
+    "reward",
+    "propensity",
 )
 
 
@@ -397,7 +400,8 @@ def _groups(table: Table, kind: type[Task]) -> np.ndarray | None:
 
 def _digest(table: Table) -> str:
     digest = hashlib.sha256()
-    for role in ("text", "text_pair", "chosen", "rejected", "label", "references", "units", "split"):
+    roles = ("text", "text_pair", "chosen", "rejected", "label", "references", "units", "split", "given")
+    for role in (*roles, "shown", "reward", "propensity"):
         for value in table.frame.get(role, ()):
             data = str(value).encode("utf-8", "surrogatepass")
             digest.update(len(data).to_bytes(8, "little"))

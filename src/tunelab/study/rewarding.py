@@ -31,7 +31,7 @@ from tunelab.serve.predict import Specialist
 from tunelab.tasks._policy import asked_of, row_of
 from tunelab.tasks.base import Task
 
-__all__ = ["check_rewards", "reward_of", "rewards_of"]
+__all__ = ["check_rewards", "label_reward", "reward_of", "rewards_of"]
 
 _WEIGHTED = re.compile(r"\s*([-+]?\d+(?:\.\d+)?)\s*\*\s*(.+)")
 _LENGTH = re.compile(r"(\d+)\s*(words|characters)?")
@@ -68,6 +68,18 @@ def reward_of(text: str, device: str, continues: bool) -> Reward:
         weight, name = (float(match[1]), match[2]) if match else (1.0, part)
         found[part] = (weight, _single(name, device, continues))
     return weighted_sum(found)
+
+
+@cache
+def label_reward(place: str, device: str) -> Specialist:
+    """The specialist that says what a label of a text is worth; raises `ConfigError` where it is none."""
+    specialist = Specialist.load(place, device)
+    if not specialist.pairs or specialist.labels:
+        raise ConfigError(
+            f"{place} does not give a text and a label a number: train one with tunelab run FILE --task "
+            "regress --label reward data.text_pair=shown"
+        )
+    return specialist
 
 
 def _single(text: str, device: str, continues: bool) -> Reward:

@@ -173,7 +173,7 @@ class Rules:
     def models(self, mine: Known | None = None) -> tuple[ModelAdvice, ...]:
         """The user's own first; then those made for the language before those that know it among others, the
         kind that suits the task first, and of these the best that a study of two hours can have, then the
-        quicker ones; at last some without room."""
+        quicker ones; samples after these, and at last some without room."""
         known = [k for k in CATALOGUE if self._suits(k) and (mine is None or k.name != mine.name)]
         judged = {k.name: self._judge(k) for k in known}
         kinds = [kind for kind in ("encoder", "causal", "seq2seq") if any(k.kind == kind for k in known)]
@@ -185,14 +185,16 @@ class Rules:
 
         fitting = self._sure_first(sorted((k for k in known if judged[k.name].fits), key=order))
         large = sorted((k for k in known if not judged[k.name].fits), key=lambda k: k.shape.parameters)
+        samples = [k for k in fitting if k.sample]
+        others = [k for k in fitting if not k.sample]
         own = [self._judge(mine)] if mine is not None else []
-        shown = [*fitting[: _SHOWN - len(own)], *large[:_SHOWN_TOO_LARGE]]
+        shown = [*others[: _SHOWN - len(own) - len(samples)], *samples, *large[:_SHOWN_TOO_LARGE]]
         return (*own, *(judged[k.name] for k in shown))
 
     def _sure_first(self, known: Sequence[Known]) -> list[Known]:
         """The command's model must be sure to open: the first with safetensors moves to the front, unless
         that would prefer one that is not made for the language."""
-        sure = next((k for k in known if k.safetensors), None)
+        sure = next((k for k in known if k.safetensors and not k.sample), None)
         if sure is None or self._made_for(sure) != self._made_for(known[0]):
             return list(known)
         return [sure, *(k for k in known if k is not sure)]
@@ -248,8 +250,6 @@ class Rules:
         return tuple(name for name in asked if self._works(name, known)) or asked
 
     def _works(self, name: str, known: Known) -> bool:
-        if known.kind == "seq2seq":
-            return name == "full"
         no_prefix = name == "prefix" and known.shape.family == "deberta-v2"
         no_head = name == "head" and self.load.generates
         return not (no_prefix or no_head)

@@ -269,7 +269,7 @@ def _speed(config: RunConfig, prepared: Prepared, task: Task | None = None) -> S
     """The levers, less the attention where the user has chosen one, and less those that know rows beforehand
     where a model writes its own."""
     off = {"attention": False} if prepared.model.attention != "auto" else {}
-    if task is not None and task.written:
+    if task is not None and (task.written or task.online):
         off |= {"trunk_cache": False, "compact_vocabulary": False}
     return config.speed.model_copy(update=off)
 

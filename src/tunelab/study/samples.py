@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from tunelab.files import output_errors, write_json
-from tunelab.serve.bundle import open_bundle
+from tunelab.serve.bundle import Opened, open_bundle
 from tunelab.serve.generate import generate
 from tunelab.study.prepare import Prepared
 from tunelab.study.run import read_record
@@ -18,19 +19,40 @@ _TOKENS = 128
 
 
 def write_samples(folder: Path, prepared: Prepared, device: str) -> list[dict[str, Any]]:
-    """Answers to some test items' prompts, put into the run's record: `item` and `prediction` of each.
-    Nothing for a task that does not write. The prompts are those that the judged rows have, cut as they are
-    cut."""
+    """Answers to some test items' prompts, put into the run's record: `item` and `prediction` of each; of
+    a task that is judged by what is written those that were judged. Nothing for a task that does not write.
+    The prompts are those that the judged rows have, cut as they are cut."""
     record = read_record(folder)
-    opened = open_bundle(folder / "bundle", device, prepared.model.trust_remote_code)
+    opened = open_bundle(folder / "bundle", device, prepared.model.trust_remote_code, own=True)
     if not opened.task.writes:
         return []
-    split = prepared.split(record["fold"])
+    samples = _judged(folder) if opened.task.written else _fresh(opened, prepared, record["fold"], device)
+    record["samples"] = samples
+    with output_errors(folder):
+        write_json(folder / "result.json", record)
+    return samples
+
+
+def _judged(folder: Path) -> list[dict[str, Any]]:
+    """Some of the run's predictions."""
+    frame = pd.read_parquet(folder / "predictions.parquet", columns=["item", "prediction"])
+    some = frame.iloc[_spread(len(frame))]
+    return [
+        {"item": int(item), "prediction": str(text)}
+        for item, text in zip(some["item"], some["prediction"], strict=True)
+    ]
+
+
+def _spread(count: int) -> np.ndarray:
+    return np.linspace(0, count - 1, min(_PROMPTS, count)).astype(int)
+
+
+def _fresh(opened: Opened, prepared: Prepared, fold: int, device: str) -> list[dict[str, Any]]:
+    """What the model writes now."""
+    split = prepared.split(fold)
     items = split.test if len(split.test) else split.valid
     prompts = {int(item): prompt for item in items if len(prompt := _prompt(prepared, int(item)))}
-    chosen = [
-        list(prompts)[i] for i in np.linspace(0, len(prompts) - 1, min(_PROMPTS, len(prompts))).astype(int)
-    ]
+    chosen = [list(prompts)[i] for i in _spread(len(prompts))]
     written = generate(
         opened.tuned,
         opened.tokenizer,
@@ -39,11 +61,7 @@ def write_samples(folder: Path, prepared: Prepared, device: str) -> list[dict[st
         min(opened.task.writes, _TOKENS),
         device,
     )
-    samples = [{"item": item, "prediction": text} for item, text in zip(chosen, written, strict=True)]
-    record["samples"] = samples
-    with output_errors(folder):
-        write_json(folder / "result.json", record)
-    return samples
+    return [{"item": item, "prediction": text} for item, text in zip(chosen, written, strict=True)]
 
 
 def _prompt(prepared: Prepared, item: int) -> list[int]:

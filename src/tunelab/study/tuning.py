@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tunelab import methods
-from tunelab.config import RunConfig, StudyConfig
+from tunelab.config import RunConfig, StudyConfig, TrainConfig, build
 from tunelab.errors import ConfigError, NotFiniteError
 from tunelab.records import Trial
 from tunelab.study.candidates import Candidate
@@ -52,7 +52,7 @@ def run_config(
     share: float = 1.0,
 ) -> RunConfig:
     """The configuration of one run of a candidate. rate: its learning rate; None: as set, or the method's."""
-    train = config.train
+    train = build(TrainConfig, {**config.train.model_dump(), **candidate.train}, where="train")
     if rate is not None:
         train = train.model_copy(update={"learning_rate": rate})
     return RunConfig(

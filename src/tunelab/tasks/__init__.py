@@ -5,21 +5,27 @@ from tunelab.tasks.align import Align
 from tunelab.tasks.answer import Answer
 from tunelab.tasks.base import Task
 from tunelab.tasks.classify import Classify
+from tunelab.tasks.feedback import Feedback
 from tunelab.tasks.instruct import Instruct
 from tunelab.tasks.language import Language
 from tunelab.tasks.match import Match
+from tunelab.tasks.multilabel import Multilabel
 from tunelab.tasks.prefer import Prefer
 from tunelab.tasks.regress import Regress
+from tunelab.tasks.rewrite import Rewrite
 from tunelab.tasks.tag import Tag
 
 __all__ = ["TASKS", "Task", "find"]
 
 TASKS: dict[str, type[Task]] = {
     "classify": Classify,
+    "multilabel": Multilabel,
     "regress": Regress,
     "match": Match,
     "tag": Tag,
     "answer": Answer,
+    "rewrite": Rewrite,
+    "feedback": Feedback,
     "prefer": Prefer,
     "align": Align,
     "instruct": Instruct,

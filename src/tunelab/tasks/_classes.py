@@ -19,27 +19,34 @@ from tunelab.config import LossConfig, Section
 from tunelab.data.check_labels import check_labels
 from tunelab.data.findings import Finding, Patient
 from tunelab.data.layout import Encoded, Units
+from tunelab.data.long_texts import pooled
 from tunelab.errors import ConfigError, DataError
 from tunelab.measure.metrics import classification_scores, softmax
 from tunelab.measure.statistics import RunScore, class_f1, score_function
 from tunelab.objectives.classification import cross_entropy, focal
-from tunelab.tasks.base import Task
+from tunelab.objectives.divergence import classes_divergence
+from tunelab.tasks._texts import Texts, TextSettings
 
-__all__ = ["Classes"]
+__all__ = ["Classes", "natural"]
 
 #: From this ratio of the largest to the smallest class on, macro-F1 decides instead of accuracy.
 IMBALANCED = 3.0
 
 
-class Classes(Task):
+class Classes(Texts):
     """One label out of several."""
 
-    model_class = "AutoModelForSequenceClassification"
     named_labels = True
 
     def __init__(
-        self, labels: Sequence[str], loss: LossConfig, weights: Sequence[float], deciding: str
+        self,
+        labels: Sequence[str],
+        loss: LossConfig,
+        weights: Sequence[float],
+        deciding: str,
+        settings: TextSettings | None = None,
     ) -> None:
+        super().__init__(settings or TextSettings())
         if loss.kind not in ("auto", "cross_entropy", "focal"):
             raise ConfigError(
                 f"loss.kind={loss.kind} is for numbers; {self.name} learns classes: give cross_entropy "
@@ -59,7 +66,7 @@ class Classes(Task):
         loss: LossConfig,
         settings: Section | None = None,
     ) -> Self:
-        names = sorted(set(labels), key=_natural)
+        names = sorted(set(labels), key=natural)
         if len(names) < 2:
             raise DataError(f"all rows have the label {names[0]!r}: at least two different labels are needed")
         everywhere, rows = Counter(labels), Counter(train_labels)
@@ -68,7 +75,9 @@ class Classes(Task):
         deciding = "macro_f1" if uneven else "accuracy"
         total = sum(rows.values())
         weights = [total / (len(names) * max(rows.get(name, 0), 1)) for name in names]
-        return cls(names, loss, weights if loss.class_weights == "balanced" else [], deciding)
+        own = settings or cls.Settings()
+        assert isinstance(own, TextSettings)
+        return cls(names, loss, weights if loss.class_weights == "balanced" else [], deciding, own)
 
     @classmethod
     def check_labels(cls, patient: Patient) -> list[Finding]:
@@ -91,7 +100,8 @@ class Classes(Task):
         }
 
     def targets(self, labels: Sequence[str], encoded: Encoded | None = None) -> np.ndarray:
-        return np.array([self._number[label] for label in labels], dtype=np.int64)
+        targets = np.array([self._number[label] for label in labels], dtype=np.int64)
+        return self.rows_of_items(targets, encoded)
 
     def objective(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         weights = torch.tensor(self.weights, device=logits.device) if self.weights else None
@@ -102,10 +112,16 @@ class Classes(Task):
             )
         return cross_entropy(logits, targets, label_smoothing=smoothing, weights_C=weights)
 
+    def _some_targets(self) -> Tensor:
+        return torch.arange(4) % len(self.classes)
+
+    def divergence(self, first: Tensor, second: Tensor) -> Tensor:
+        return classes_divergence(first, second)
+
     def decode(
         self, outputs: np.ndarray, items: pd.DataFrame | None = None, units: Units | None = None
     ) -> pd.DataFrame:
-        probabilities = softmax(outputs)
+        probabilities = softmax(pooled(outputs, units))
         best = probabilities.argmax(1)
         frame = pd.DataFrame({"prediction": [self.classes[i] for i in best]})
         for i, label in enumerate(self.classes):
@@ -113,7 +129,7 @@ class Classes(Task):
         return frame
 
     def scores(self, outputs: np.ndarray, truth: np.ndarray, units: Units | None = None) -> dict[str, float]:
-        scores = classification_scores(softmax(outputs), truth, self.classes)
+        scores = classification_scores(softmax(pooled(outputs, units)), truth, self.classes)
         return {self.deciding: scores[self.deciding], **scores}
 
     def run_score(self, predictions: pd.DataFrame) -> RunScore:
@@ -142,14 +158,21 @@ class Classes(Task):
             "loss": self.loss.model_dump(),
             "weights": list(self.weights),
             "deciding": self._deciding,
+            "settings": self.settings.model_dump(),
         }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        return cls(values["labels"], LossConfig(**values["loss"]), values["weights"], values["deciding"])
+        return cls(
+            values["labels"],
+            LossConfig(**values["loss"]),
+            values["weights"],
+            values["deciding"],
+            TextSettings(**values.get("settings", {})),
+        )
 
 
-def _natural(label: str) -> tuple[int, float, str]:
+def natural(label: str) -> tuple[int, float, str]:
     """Numbers by value and before words, so that "10" comes after "9"."""
     if re.fullmatch(r"[+-]?\d+(\.\d+)?", label):
         return (0, float(label), label)

@@ -10,30 +10,35 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor
 
 from tunelab.config import LossConfig, Section
 from tunelab.data.check_numbers import check_numbers, number
 from tunelab.data.findings import Finding, Patient
 from tunelab.data.layout import Encoded, Units
+from tunelab.data.long_texts import pooled
 from tunelab.errors import ConfigError, DataError
 from tunelab.measure.regression import regression_score_function, regression_scores
 from tunelab.measure.statistics import RunScore
+from tunelab.objectives.divergence import numbers_divergence
 from tunelab.objectives.regression import huber, mse
-from tunelab.tasks.base import Task
+from tunelab.tasks._texts import Texts, TextSettings
 
 __all__ = ["Numbers"]
 
 _STRATA = 10
 
 
-class Numbers(Task):
+class Numbers(Texts):
     """One number a row. mean, deviation: of the training rows' numbers."""
 
-    model_class = "AutoModelForSequenceClassification"
     pipeline = ("text-classification", ', function_to_apply="none"')
 
-    def __init__(self, loss: LossConfig, mean: float, deviation: float) -> None:
+    def __init__(
+        self, loss: LossConfig, mean: float, deviation: float, settings: TextSettings | None = None
+    ) -> None:
+        super().__init__(settings or TextSettings())
         if loss.kind not in ("auto", "mse", "huber"):
             raise ConfigError(
                 f"loss.kind={loss.kind} is for classes; {self.name} learns numbers: give mse or huber"
@@ -53,7 +58,9 @@ class Numbers(Task):
         values_N = _values(train_labels)
         if values_N.std() == 0:
             raise DataError(f"all training rows have the number {values_N[0]:g}: there is nothing to learn")
-        return cls(loss, float(values_N.mean()), float(values_N.std()))
+        own = settings or cls.Settings()
+        assert isinstance(own, TextSettings)
+        return cls(loss, float(values_N.mean()), float(values_N.std()), own)
 
     @classmethod
     def check_labels(cls, patient: Patient) -> list[Finding]:
@@ -74,19 +81,27 @@ class Numbers(Task):
         return {"num_labels": 1, "problem_type": "regression"}
 
     def targets(self, labels: Sequence[str], encoded: Encoded | None = None) -> np.ndarray:
-        return ((_values(labels) - self.mean) / self.deviation).astype(np.float32)
+        targets = ((_values(labels) - self.mean) / self.deviation).astype(np.float32)
+        return self.rows_of_items(targets, encoded)
 
     def objective(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         if self.loss.kind == "huber":
             return huber(logits, targets, delta=self.loss.huber_delta)
         return mse(logits, targets)
 
+    def _some_targets(self) -> Tensor:
+        return torch.linspace(-1, 1, 4)
+
+    def divergence(self, first: Tensor, second: Tensor) -> Tensor:
+        return numbers_divergence(first, second)
+
     def decode(
         self, outputs: np.ndarray, items: pd.DataFrame | None = None, units: Units | None = None
     ) -> pd.DataFrame:
-        return pd.DataFrame({"prediction": self._numbers(outputs[:, 0])})
+        return pd.DataFrame({"prediction": self._numbers(pooled(outputs, units)[:, 0])})
 
     def scores(self, outputs: np.ndarray, truth: np.ndarray, units: Units | None = None) -> dict[str, float]:
+        outputs = pooled(outputs, units)
         found = regression_scores(self._numbers(outputs[:, 0]), self._numbers(truth))
         loss = float(np.mean((outputs[:, 0].astype(np.float64) - truth) ** 2))
         return {self.deciding: found[self.deciding], **found, "loss": loss}
@@ -115,11 +130,14 @@ class Numbers(Task):
             "loss": self.loss.model_dump(),
             "mean": self.mean,
             "deviation": self.deviation,
+            "settings": self.settings.model_dump(),
         }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        return cls(LossConfig(**values["loss"]), float(values["mean"]), float(values["deviation"]))
+        settings = TextSettings(**values.get("settings", {}))
+        loss = LossConfig(**values["loss"])
+        return cls(loss, float(values["mean"]), float(values["deviation"]), settings)
 
 
 def _values(labels: Sequence[str]) -> np.ndarray:

@@ -28,6 +28,7 @@ on these answers; they are no KL divergence, which is a mean over what the polic
 
 # N pairs, B pairs of a batch, R rows of it, T tokens, V vocabulary
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -45,7 +46,7 @@ from tunelab.data.findings import Finding, Patient
 from tunelab.data.layout import Encoded, Units
 from tunelab.data.read_prompts import PROMPT_ALONE, read_prompts
 from tunelab.data.table import Table
-from tunelab.data.templates import dress
+from tunelab.data.templates import dress, prompt_tokens, stop_tokens
 from tunelab.errors import ConfigError, DataError
 from tunelab.measure.preference import preference_scores
 from tunelab.measure.reward import mean_score, wins
@@ -134,6 +135,7 @@ class Align(Pairs):
     Settings = AlignSettings
     read_by = ("template", "reward", "judge", "max_new_tokens", "temperature")
     reads = ("text", "chosen", "rejected", "given")
+    answers_too = True
     settings: AlignSettings
 
     @property
@@ -239,6 +241,17 @@ class Align(Pairs):
                 load_part(value, VALUE, folder)
             model.add_module(VALUE, value)
         return model
+
+    @classmethod
+    def asked(cls, texts: Sequence[str], pairs: Sequence[str] | None, form: Mapping[str, Any]) -> Table:
+        """Prompts (texts, or conversations as JSON lists of messages), perhaps each with an answer."""
+        return super().asked(texts, [""] * len(texts) if pairs is None else pairs, form)
+
+    def prompts(self, table: Table, tokenizer: Any) -> list[list[int]]:
+        return prompt_tokens(tokenizer, [json.loads(cell) for cell in table.frame["text"]])
+
+    def stops(self, tokenizer: Any) -> list[int]:
+        return stop_tokens(tokenizer)
 
     def prompts_of(self, encoded: Encoded, items: np.ndarray) -> list[np.ndarray]:
         tokens = encoded.tokens
@@ -383,8 +396,8 @@ class Align(Pairs):
     def told(self) -> str:
         return (
             f"It is a language model that was taught to prefer better answers ({self.settings.method}). "
-            "Asked with a prompt and an answer it gives the answer's mean log-probability a token; it writes "
-            "answers with `transformers`' text generation."
+            "Asked with a prompt it writes an answer, the likeliest token each time; with a prompt and an "
+            "answer it gives the answer's mean log-probability a token."
         )
 
 

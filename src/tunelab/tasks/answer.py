@@ -16,6 +16,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 import numpy as np
@@ -93,6 +94,7 @@ class Answer(Task):
     Settings = AnswerSettings
     windowed = True
     reads = ("text_pair",)
+    held = MappingProxyType({"label": "answers"})
     per_token = True
     usual = frozenset(
         {"near-duplicate", "test-near-train", "test-near-valid", "valid-near-train"}  # told by contexts

@@ -49,7 +49,8 @@ class Inquiry:
     (of an encoder-decoder: of what the encoder reads), without padding; untouched: the context in which the
     pretrained model is to be had as it was before this one was trained; remember: gives what a function
     computes, once for all that are asked the same (a name tells apart what is computed); context: in which a
-    model runs in the precision that is wanted; rewards: those that the task's settings name; at_once: all in one batch.
+    model runs in the precision that is wanted; rewards: those that the task's settings name; at_once: all in
+    one batch.
     """
 
     items: pd.DataFrame
@@ -79,6 +80,8 @@ class Task(ABC):
     columns: ClassVar[tuple[Column, ...]] = ()
     #: What its files look like, for `tunelab tasks`, where columns do not say it.
     layouts: ClassVar[str] = ""
+    #: Of pairs of a prompt and an answer it judges the answer; to prompts alone it writes one.
+    answers_too: ClassVar[bool] = False
     #: Columns of new texts, where they have names of their own; their cells are taken exactly as they are.
     asks: ClassVar[tuple[Column, ...]] = ()
     #: Its name among the `pipeline`s of `transformers`, and what is given there besides the model.

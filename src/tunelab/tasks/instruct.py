@@ -16,6 +16,7 @@ would have to keep them apart in attention and positions of every architecture a
 import json
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -68,13 +69,17 @@ class Instruct(Foretelling):
     model_class = "AutoModelForCausalLM"
     Settings = InstructSettings
     read_by = ("template",)
+    held = MappingProxyType({"text": "messages"})
     usual = frozenset(("truncation", "truncation-by-class"))
     settings: InstructSettings
 
     @classmethod
     def settle(cls, settings: Section, head: str, name: str) -> Section:
         if head != "causal":
-            what = "an encoder, which cannot write" if head == "masked" else "without a language model's head"
+            what = {
+                "masked": "an encoder, which cannot write",
+                "seq2seq": "an encoder and a decoder, which task rewrite teaches",
+            }.get(head, "without a language model's head")
             raise ConfigError(
                 "instruct needs a causal language model (Qwen/Qwen3-0.6B, HuggingFaceTB/SmolLM2-135M, or "
                 f"your own folder); {name} is {what}"

@@ -134,7 +134,7 @@ class Language(Foretelling):
                 f"language.objective=masked: {name} is a decoder, which sees nothing behind a hidden token; "
                 "leave it out (causal)"
             )
-        if settings.objective == "auto" and not head:
+        if settings.objective == "auto" and head not in ("causal", "masked"):
             raise ConfigError(
                 f"{name} comes without a language model's head, so nothing it knows foretells tokens. Take "
                 "a model that has one (bert-base-uncased, bert-base-chinese, xlm-roberta-base; "

@@ -39,8 +39,8 @@ class Match(Classes):
         settings: Section | None = None,
     ) -> Task:
         if _scale(labels):
-            return _Scored.fit(labels, train_labels, loss)
-        return super().fit(labels, train_labels, loss)
+            return _Scored.fit(labels, train_labels, loss, settings)
+        return super().fit(labels, train_labels, loss, settings)
 
     @classmethod
     def check_labels(cls, patient: Patient) -> list[Finding]:

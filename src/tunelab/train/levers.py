@@ -13,6 +13,7 @@ from typing import Any
 from tunelab.config import SpeedConfig
 from tunelab.data.batch import Examples
 from tunelab.methods.base import Tuned
+from tunelab.train.asked import asked_only
 from tunelab.train.attention import NAME, register, supports
 from tunelab.train.dropout import fast_dropout
 from tunelab.train.first_token import first_token_only
@@ -47,12 +48,13 @@ def faster(
     precision: Precision,
     features: Path | None,
     key: str,
+    token_by_token: bool = False,
 ) -> Iterator[Faster]:
     """The context in which `tuned` is trained and validated.
 
     others: rows that other runs of the study train or validate on, so that they find them.
     features: folder that the runs of a study share for what frozen layers give (None: not shared); key: what
-    decides that besides rows, layers and precision.
+    decides that besides rows, layers and precision. token_by_token: see `Task.token_by_token`.
     """
     with contextlib.ExitStack() as stack:
         told: dict[str, Any] = {}
@@ -68,6 +70,8 @@ def faster(
             told["first_token"] = stack.enter_context(first_token_only(tuned.model, ordinary))
         if config.compact_vocabulary:
             told["vocabulary"] = stack.enter_context(compact_vocabulary(tuned, [train, valid]))
+        if config.asked_tokens and token_by_token:
+            train, told["asked_tokens"] = stack.enter_context(asked_only(tuned.model, train))
         if config.fast_dropout:
             stack.enter_context(fast_dropout(tuned.model))
         yield Faster(train, valid, seconds, told)

@@ -100,7 +100,7 @@ def train(
     optimizer = adamw(tuned.param_groups(learning_rate, config.weight_decay))
     journal = Journal(folder, accelerator, listener)
     state = Trained(total_steps=total, micro_batch_size=config.micro_batch_size or config.batch_size)
-    best = _copy(tuned.state())
+    best = _copy(tuned.judged_state())
 
     tuned.on_progress(0, total)
     snapshot, notes = checkpoint.latest(folder / "checkpoints")
@@ -164,7 +164,7 @@ def train(
             journal.evaluation(state.steps, total, scores)
             if _better(scores, state.best, deciding):
                 state.best, state.best_step, state.deciding, state.stale = scores, state.steps, deciding, 0
-                best = _copy(tuned.state())
+                best = _copy(tuned.judged_state())
             else:
                 state.stale += 1
         stopping = stop()

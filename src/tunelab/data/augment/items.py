@@ -2,7 +2,7 @@
 
 | task | what is edited | what moves along |
 |---|---|---|
-| classify, language | text | |
+| classify, multilabel, language | text | |
 | regress, match | text or text_pair | |
 | rewrite | text, the source; the target stays | |
 | tag | text | entities and units |
@@ -19,7 +19,10 @@ from tunelab.data.augment.edits import Span
 
 __all__ = ["KINDS", "Item", "items_of", "put"]
 
-KINDS = ("answer", "classify", "instruct", "language", "match", "prefer", "regress", "rewrite", "tag")
+KINDS = (
+    *("answer", "classify", "instruct", "language", "match", "multilabel", "prefer", "regress", "rewrite"),
+    "tag",
+)
 
 
 @dataclass(frozen=True)

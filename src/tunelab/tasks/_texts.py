@@ -1,0 +1,165 @@
+"""What tasks with one answer for a whole text (or two) have in common: how long texts are read."""
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from tunelab.config import LossConfig, Section
+from tunelab.data.findings import Finding, found, percent, rows_of
+from tunelab.data.layout import Encoded
+from tunelab.data.long_texts import both_ends, in_windows
+from tunelab.data.table import Table
+from tunelab.errors import ConfigError
+from tunelab.tasks._own import build_head, load_head, loss_of, made_from, put_on, source_of
+from tunelab.tasks.base import Objective, Task
+
+__all__ = ["TextSettings", "Texts"]
+
+_READ = {
+    "head": "their beginning is read",
+    "head_tail": "their beginning and their end are read",
+    "windows": "they are read in windows, whose outputs are averaged",
+}
+
+
+class TextSettings(Section):
+    """Settings of tasks with one answer for a whole text."""
+
+    long: Literal["head", "head_tail", "windows"] = Field(
+        "head",
+        description="of texts longer than model.max_length: the beginning, beginning and end, or all of "
+        "it in windows that overlap (the mean of their outputs decides)",
+    )
+    head: str = Field("", description="FILE.py:CLASS, a head of your own (an nn.Module, see docs/tasks.md)")
+    objective: str = Field("", description="FILE.py:FUNCTION, a loss of your own: (logits, targets)")
+
+
+class Texts(Task):
+    """One answer for a whole text (or two)."""
+
+    loss: LossConfig
+    model_class = "AutoModelForSequenceClassification"
+    Settings: ClassVar[type[Section]] = TextSettings
+    read_by: ClassVar[tuple[str, ...]] = ("long",)
+
+    def __init__(self, settings: TextSettings) -> None:
+        self.settings = settings
+        self.windowed = settings.long == "windows"
+        self._code: dict[str, str] = {}
+        self._loss: Objective | None = None
+
+    @classmethod
+    def own_code(cls, settings: Section) -> dict[str, str]:
+        assert isinstance(settings, TextSettings)
+        named = {name: getattr(settings, name) for name in ("head", "objective")}
+        return {f"{name}.py": source_of(own, f"{cls.name}.{name}") for name, own in named.items() if own}
+
+    def take_code(self) -> None:
+        self._code = self.own_code(self.settings)
+        if self.settings.objective:
+            self._check_loss()
+            setting = f"{self.name}.objective"
+            function = made_from(self._code["objective.py"], self.settings.objective, setting)
+            outputs = int(self.model_options()["num_labels"])
+            self._loss = loss_of(function, outputs, self._some_targets(), setting)
+
+    def _check_loss(self) -> None:
+        if self.loss != LossConfig():
+            raise ConfigError(
+                f"{self.name}.objective is the whole loss: leave out loss.kind and the other settings of loss"
+            )
+
+    @abstractmethod
+    def _some_targets(self) -> Tensor:
+        """Targets of four rows, to try a loss with."""
+
+    @property
+    def code(self) -> dict[str, str]:
+        return self._code
+
+    def adopt(self, folder: Path) -> None:
+        names = ("head.py", "objective.py")
+        self._code = {n: (folder / n).read_text(encoding="utf-8") for n in names if (folder / n).is_file()}
+
+    def equip(self, model: Any, folder: Path | None = None) -> Any:
+        if not self.settings.head:
+            return model
+        setting = f"{self.name}.head"
+        if "head.py" not in self._code:
+            raise ConfigError(f"setting {setting!r}: its code has not been read")
+        head = build_head(
+            made_from(self._code["head.py"], self.settings.head, setting), model.config, setting
+        )
+        if folder is not None:
+            load_head(head, folder)
+        return put_on(model, head)
+
+    @classmethod
+    def check_code(cls, settings: Section, config: Any) -> None:
+        assert isinstance(settings, TextSettings)
+        if settings.head:
+            setting = f"{cls.name}.head"
+            kind = made_from(cls.own_code(settings)["head.py"], settings.head, setting)
+            with torch.random.fork_rng():
+                build_head(kind, config, setting)
+
+    def objective_of(self, model: Any) -> Objective:
+        return self._loss or self.objective
+
+    def plain_use(self, pairs: bool) -> str:
+        if self.settings.head:
+            return "# its head is of its own (head.py): only tunelab puts it on"
+        return super().plain_use(pairs)
+
+    @classmethod
+    def cuts(cls, settings: Section) -> bool:
+        assert isinstance(settings, TextSettings)
+        return settings.long != "windows"
+
+    @classmethod
+    def lay_out(cls, encoded: Encoded, tokenizer: Any, max_length: int, settings: Section) -> Encoded:
+        assert isinstance(settings, TextSettings)
+        if settings.long == "head":
+            return encoded
+        return (both_ends if settings.long == "head_tail" else in_windows)(encoded, tokenizer, max_length)
+
+    def encode_asked(self, table: Table, tokenizer: Any, max_length: int) -> Encoded:
+        encoded = super().encode_asked(table, tokenizer, max_length)
+        return self.lay_out(encoded, tokenizer, max_length, self.settings)
+
+    @classmethod
+    def check_length(
+        cls, table: Table, encoded: Encoded, tokenizer: Any, max_length: int, settings: Section
+    ) -> list[Finding]:
+        """What each choice would read of the long rows."""
+        assert isinstance(settings, TextSettings)
+        lengths = encoded.whole.lengths
+        rows = np.flatnonzero(lengths > max_length)
+        if not len(rows):
+            return []
+        windows = in_windows(encoded, tokenizer, max_length)
+        number = np.diff(windows.firsts)[rows].sum() if windows.firsts is not None else len(rows)
+        lost = np.maximum(lengths - max_length, 0).sum()
+        cut = np.minimum(lengths, max_length).sum()
+        title = (
+            f"{rows_of(len(rows))} ({percent(len(rows) / len(lengths))}) "
+            f"{'is' if len(rows) == 1 else 'are'} longer than {max_length:,} tokens; with "
+            f"{cls.name}.long={settings.long} {_READ[settings.long]}. head loses "
+            f"the ends and head_tail the middles, {lost:,} tokens ({percent(lost / lengths.sum())} of all) "
+            f"either way; windows loses none, and reads these rows as {number:,} windows in "
+            f"{windows.tokens.lengths.sum() / cut:.1f} times the time of all."
+        )
+        advice = f"Choose with {cls.name}.long=head, head_tail or windows."
+        return [found(table, "long-texts", "info", title, rows, advice, examples=())]
+
+    @staticmethod
+    def rows_of_items(targets: np.ndarray, encoded: Encoded | None) -> np.ndarray:
+        """One target a row of tokens, of one an item."""
+        if encoded is None or encoded.firsts is None:
+            return targets
+        return np.repeat(targets, np.diff(encoded.firsts), axis=0)
