@@ -12,7 +12,7 @@ from tunelab.data.batch import Examples
 from tunelab.errors import DataError
 from tunelab.models import load_tokenizer
 from tunelab.study.prepare import Prepared
-from tunelab.study.rewarding import check_rewards, label_reward, rewards_of
+from tunelab.study.rewarding import check_rewards, label_reward, rewards_of, stamp
 from tunelab.study.untouched import shared, untouched_model
 from tunelab.tasks.base import Inquiry, Task
 from tunelab.train.evaluate import predict_logits
@@ -103,6 +103,7 @@ class Asker:
         if name not in self._known:
             parts = (
                 name,
+                *map(stamp, self.task.rewards()),
                 self.prepared.model_digest,
                 self.prepared.token_digest,
                 self.prepared.model.model_dump_json(exclude={"name"}),

@@ -28,7 +28,7 @@ from tunelab.rlhf.online import (
 from tunelab.rlhf.rollout import Rollout
 from tunelab.study.asking import Asker
 from tunelab.study.prepare import Prepared
-from tunelab.study.rewarding import label_reward, reward_of
+from tunelab.study.rewarding import label_reward, reward_of, stamp
 from tunelab.study.untouched import shared, untouched_model
 from tunelab.tasks._policy import asked_of, drawing_of, row_of
 from tunelab.tasks.base import Task
@@ -104,7 +104,7 @@ def _worth(place: str, task: Task, prepared: Prepared, items: np.ndarray, device
         return found.reshape(len(texts), len(task.classes)), time.monotonic() - began
 
     rows = hashlib.sha256(np.ascontiguousarray(items, dtype=np.int64).data).hexdigest()
-    parts = (place, prepared.digest, rows, *task.classes, torch.get_num_threads())
+    parts = (place, stamp(place), prepared.digest, rows, *task.classes, torch.get_num_threads())
     name = hashlib.sha256(chr(10).join(map(str, parts)).encode()).hexdigest()[:20]
     return shared(prepared.features, f"worth-{name}", compute)[0]
 

@@ -8,6 +8,7 @@ exact_match[:COLUMN]  number_at_end[:COLUMN]  regex:PATTERN  length:WORDS  lengt
 0.5*ANY           with a weight; several with " + " between are added
 """
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
@@ -31,7 +32,7 @@ from tunelab.serve.predict import Specialist
 from tunelab.tasks._policy import asked_of, row_of
 from tunelab.tasks.base import Task
 
-__all__ = ["check_rewards", "label_reward", "reward_of", "rewards_of"]
+__all__ = ["check_rewards", "label_reward", "reward_of", "rewards_of", "stamp"]
 
 _WEIGHTED = re.compile(r"\s*([-+]?\d+(?:\.\d+)?)\s*\*\s*(.+)")
 _LENGTH = re.compile(r"(\d+)\s*(words|characters)?")
@@ -51,6 +52,20 @@ def check_rewards(task: Task, first: pd.DataFrame, device: str) -> None:
     row = row_of({str(name): cell for name, cell in item.items()})
     for name, reward in rewards_of(task, device).items():
         score(reward, name, [asked_of(item["text"])] * len(made), made, [row] * len(made))
+
+
+def stamp(text: str) -> str:
+    """What tells a reward from another one that is written alike: the contents of the files that it names."""
+    found = []
+    for part in text.split(" + "):
+        match = _WEIGHTED.fullmatch(part)
+        name = (match[2] if match else part).strip()
+        path = Path(name) if Path(name).exists() else Path(name.rpartition(":")[0] or ".")
+        if path.suffix == ".py" and path.is_file():
+            found.append(hashlib.sha256(path.read_bytes()).hexdigest())
+        elif (path / "tunelab.json").is_file() and name:
+            found.append(hashlib.sha256((path / "tunelab.json").read_bytes()).hexdigest())
+    return " ".join(found)
 
 
 @cache
