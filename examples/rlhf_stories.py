@@ -48,6 +48,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("tunelab-out/stories"))
     parser.add_argument("--methods", default="full,lora")
     parser.add_argument("--effort", default="quick", choices=("quick", "standard", "thorough"))
+    parser.add_argument("--seeds", type=int, help="runs of each; default: by effort")
+    parser.add_argument("--epochs", type=float, default=8.0)
+    parser.add_argument(
+        "--learning-rate", type=float, default=5e-4, help="the methods' own are for large models"
+    )
     given = parser.parse_args()
 
     reward, judge = (
@@ -64,6 +69,9 @@ def main() -> None:
         "align.judge": str(judge),
         "align.template": "continue",
         "align.max_new_tokens": TOKENS,
+        "data.test_ratio": 0.3,
+        "train.epochs": given.epochs,
+        "train.learning_rate": given.learning_rate,
     }
     ways = ("dpo", "ppo", "grpo")
     study = tunelab.compare(
@@ -72,6 +80,8 @@ def main() -> None:
         model=given.policy,
         methods=given.methods,
         effort=given.effort,
+        seeds=given.seeds,
+        folds=0,
         add=[f"{method},align.method={way}" for way in ways for method in given.methods.split(",")],
         out=given.out / "study",
         settings=settings,

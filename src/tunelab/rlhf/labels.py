@@ -69,10 +69,14 @@ class Labels:
         else:
             self._held, told = self._drawn(wanted)
             path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(path.with_suffix(".json"), told)  # (the other file says that the round is whole)
             write_atomically(path, save(self._held))
-            write_json(path.with_suffix(".json"), told)
         self._round = wanted
         return told
+
+    def forget(self) -> None:
+        """Nothing has been drawn."""
+        self._round, self._held = -1, {}
 
     def batch(self, which: np.ndarray, device: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Inputs, and by name what the objective needs of each row."""

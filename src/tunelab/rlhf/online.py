@@ -190,6 +190,7 @@ class Buffer:
     sums: dict[str, float] = field(default_factory=dict)
     context: Callable[[nn.Module], AbstractContextManager[None]] = lambda model: nullcontext()
     _round: int = -1
+    _seen: bool = False
     _held: dict[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -212,7 +213,8 @@ class Buffer:
         if wanted == self._round:
             return {}
         path = self._path(wanted)
-        if path.is_file():
+        drawn = not path.is_file()
+        if not drawn:
             self._held = load(path.read_bytes())
             told = {} if first else _read(path.with_suffix(".json"))
         elif first:
@@ -224,13 +226,22 @@ class Buffer:
             self._held, told = self._drawn(wanted)
             told |= last
             path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(path.with_suffix(".json"), told)  # (the other file says that the round is whole)
             write_atomically(path, save({k: v.contiguous().cpu() for k, v in self._held.items()}))
-            write_json(path.with_suffix(".json"), told)
-        self._round = wanted
+        self._round, self._seen = wanted, drawn
         return told
 
+    def forget(self) -> None:
+        """Nothing has been drawn."""
+        self._round, self._held = -1, {}
+        self.sums.clear()
+
     def _last(self) -> dict[str, float]:
-        """What the objective has added up since the last round, a mean each."""
+        """What the objective has added up in the last round, a mean each; nothing where this process has not
+        seen all of it."""
+        if not self._seen:
+            self.sums.clear()
+            return {}
         known, actions = dict(self.sums), max(self.sums.get("actions", 0.0), 1.0)
         self.sums.clear()
         names = {"clipped": "last_clipped", "kl_old": "last_kl_old", "value_error": "last_value_error"}

@@ -43,7 +43,20 @@ def check_asking(task: Task, prepared: Prepared, device: str) -> None:
             f"{task.name}.max_new_tokens={room} that is more than the {most:,} positions of "
             f"{prepared.base.name}: shorten it, or lower {task.name}.max_new_tokens or model.max_length"
         )
-    check_rewards(task, prepared.table.frame.head(1), device)
+    check_rewards(task, prepared.table.frame, device)
+
+
+#: The untouched model that was asked for last, and what tells it from others: one copy serves all askers.
+_last: dict[tuple[str, ...], Any] = {}
+
+
+def _plain(task: Task, prepared: Prepared, device: str) -> Any:
+    model = prepared.model.model_dump_json()
+    key = (prepared.model_digest, model, task.model_class, repr(task.model_options()), device)
+    if key not in _last:
+        _last.clear()
+        _last[key] = untouched_model(task, prepared, device)
+    return _last[key]
 
 
 class Asker:
@@ -55,7 +68,6 @@ class Asker:
         self.items = items
         self.precision = precision
         self._asked: Inquiry | None = None
-        self._plain: Any = None
         self._known: dict[str, np.ndarray] = {}
 
     def __call__(self, model: Any, examples: Examples, at_once: bool = False) -> np.ndarray:
@@ -94,9 +106,7 @@ class Asker:
             with model.disable_adapter():
                 yield model
             return
-        if self._plain is None:
-            self._plain = untouched_model(self.task, self.prepared, self.precision.device)
-        yield self._plain
+        yield _plain(self.task, self.prepared, self.precision.device)
 
     def _remember(self, name: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
         """All runs of a study share it, through a file where they have a folder for such."""

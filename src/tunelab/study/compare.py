@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from tunelab import methods
-from tunelab.config import StudyConfig, seconds_of
+from tunelab import methods, tasks
+from tunelab.config import RunConfig, StudyConfig, seconds_of
 from tunelab.data.check import Finding
 from tunelab.errors import ConfigError, TrainingError
 from tunelab.files import output_errors, write_atomically, write_json
@@ -31,6 +31,7 @@ from tunelab.study.handover import best_run, hand_over, prune, refit_work
 from tunelab.study.plan import Probe
 from tunelab.study.prepare import Prepared, prepare, which
 from tunelab.study.race import enough_evaluations, run_race
+from tunelab.study.rewarding import stamps
 from tunelab.study.run import read_record
 from tunelab.study.runner import Job, Pool, plan_workers
 from tunelab.study.tuning import Design, Tuning, run_config
@@ -378,10 +379,24 @@ def _baseline_jobs(
     for fold in range(len(own.splits)):
         for name in baselines_of(own.task(config, fold)):
             run = run_config(config, entry, seed=0, fold=fold)
-            key = f"{own.split(fold).digest[:10]}{own.model_digest[:4]}{own.token_digest[:4]}"
-            folder = root / "runs" / f"baseline-{name}-f{fold}-{key}-{own.model.max_length}"
+            folder = root / "runs" / f"baseline-{name}-f{fold}-{_baseline_key(run, own, fold)}"
             jobs.append(Job(folder.name, baseline, (name, run, own, folder, device)))
     return jobs
+
+
+def _baseline_key(run: RunConfig, prepared: Prepared, fold: int) -> str:
+    """What decides a baseline's result: rows, model, tokens, and how answers are read and judged."""
+    judged = {name: getattr(prepared.settings, name) for name in tasks.find(run.task).read_by}
+    parts = (
+        prepared.digest,
+        prepared.split(fold).digest,
+        prepared.model_digest,
+        prepared.token_digest,
+        str(prepared.model.max_length),
+        json.dumps(judged, sort_keys=True, ensure_ascii=False),
+        *stamps(run.task_settings),
+    )
+    return hashlib.sha256(chr(10).join(parts).encode()).hexdigest()[:16]
 
 
 def _finished(job: Job) -> bool:

@@ -3,8 +3,9 @@
 import hashlib
 import json
 import math
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from tunelab.config import RunConfig
+from tunelab.errors import ConfigError
 from tunelab.methods.base import Tuned
 from tunelab.models import load_tokenizer
 from tunelab.rlhf.labels import Labels, labels_objective
@@ -55,6 +57,22 @@ class Improving:
         """Optimizer steps of a round."""
         return self.passes * math.ceil(len(self.buffer) / batch_size)
 
+    def forget(self) -> None:
+        """The next epoch draws anew."""
+        shutil.rmtree(self.buffer.folder, ignore_errors=True)
+        self.buffer.forget()
+
+    def step_seconds(self, times: Sequence[float], period: int) -> float:
+        """Of an optimizer step, from when each of the first ones ended, the first round's drawing before
+        them: with its share of the drawing."""
+        steps = np.diff(times)
+        whole = len(steps) // period * period
+        if whole:
+            return float(np.mean(steps[-whole:]))
+        rounds = [json.loads(p.read_text(encoding="utf-8")) for p in self.buffer.folder.glob("*.json")]
+        drawing = float(sum(own[name] for own in rounds[:1] for name in _SECONDS))
+        return float(np.mean(steps)) + drawing / period
+
     def told(self) -> dict[str, Any]:
         """For the record: what the buffer told of all rounds, those before a stop too, and the seconds of
         drawing answers and of scoring them."""
@@ -68,6 +86,10 @@ def improving(
     config: RunConfig, prepared: Prepared, task: Task, tuned: Tuned, folder: Path, precision: Precision
 ) -> Improving:
     """Raises `ConfigError` where the reward is not to be had. Switches the model's dropout off."""
+    if config.train.r_drop:
+        raise ConfigError(
+            "train.r_drop needs dropout, which is off where a model learns from what it draws itself"
+        )
     still(tuned.model)
     make = _writing if task.written else _labelling
     return make(config, prepared, task, tuned, folder, precision)

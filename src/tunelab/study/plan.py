@@ -40,6 +40,7 @@ __all__ = ["Probe", "predict_memory", "predict_seconds", "probe_run"]
 #: them, and so they do in the few steps before, after which memory grows by new batch sizes alone.
 _STEPS = 16
 _WARM = 3
+_MOST = 64  # steps, where a round has many
 _EVALUATED = 6  # batches
 _WRITTEN = 16  # answers
 
@@ -105,7 +106,7 @@ def probe_run(
     watch = _Watch(device)
     own = improving(config, prepared, task, tuned, folder, precision) if task.online else None
     period = own.steps(config.train.batch_size) if own else 0
-    planned = max(_STEPS, 2 * period + 1)
+    planned = max(_STEPS, min(2 * period, _MOST) + 1)
     objective = own.objective if own else task.objective_of(tuned.model)
     with (
         speed_up(config, prepared, tuned, task, precision) as fast,
@@ -132,16 +133,17 @@ def probe_run(
         with contextlib.suppress(Stopped):
             steps(_WARM, folder / "warm", lambda: False)
             watch.clear()
+            if own:
+                own.forget()
             # Stopped one step early, so that it writes a checkpoint.
             steps(planned, folder, lambda: len(watch.times) == planned - 1)
     if stop():
         raise Stopped("stopped while the plan was measured")
     with_checkpoint = peak_memory(device)
     shutil.rmtree(folder, ignore_errors=True)
-    if own:  # whole rounds, the drawing of their answers among them
-        whole = (len(watch.times) - 1) // period * period
+    if own:
         sizes, token_seconds = [1] * len(watch.times), 0.0
-        step_seconds = float(np.mean(np.diff(watch.times)[-whole:]))
+        step_seconds = own.step_seconds(watch.times, period)
     else:
         sizes = _sizes(examples.lengths, config.train.batch_size, config.seed, len(watch.times))
         step_seconds, token_seconds = _fit(sizes[1:], np.diff(watch.times))
@@ -246,8 +248,9 @@ def _writing(model: Any, precision: Precision, task: Task, prepared: Prepared, i
     lengths = np.array([len(ids) for ids in task.prompts_of(prepared.encoded, items)])
     order = items[np.argsort(lengths, kind="stable")]
     first = max(0, (len(order) - _WRITTEN) // 2)
-    asked = Asker(task, prepared, order[first : first + _WRITTEN], precision).inquiry()
-    task.respond(model, replace(asked, items=asked.items.iloc[:1], prompts=asked.prompts[:1]))  # warms up
+    chosen, alone = order[first : first + _WRITTEN], replace(prepared, features=None)
+    task.respond(model, Asker(task, alone, chosen[:1], precision).inquiry())  # warms up
+    asked = Asker(task, alone, chosen, precision).inquiry()
     began = time.monotonic()
     task.respond(model, asked)
     return (time.monotonic() - began) / len(asked.prompts)

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -32,7 +33,7 @@ from tunelab.serve.predict import Specialist
 from tunelab.tasks._policy import asked_of, row_of
 from tunelab.tasks.base import Task
 
-__all__ = ["check_rewards", "label_reward", "reward_of", "rewards_of", "stamp"]
+__all__ = ["check_rewards", "label_reward", "reward_of", "rewards_of", "stamp", "stamps"]
 
 _WEIGHTED = re.compile(r"\s*([-+]?\d+(?:\.\d+)?)\s*\*\s*(.+)")
 _LENGTH = re.compile(r"(\d+)\s*(words|characters)?")
@@ -44,14 +45,17 @@ def rewards_of(task: Task, device: str) -> Mapping[str, Reward]:
     return {name: reward_of(name, device, task.continues) for name in task.rewards()}
 
 
-def check_rewards(task: Task, first: pd.DataFrame, device: str) -> None:
+def check_rewards(task: Task, frame: pd.DataFrame, device: str) -> None:
     """Asks every reward for a few answers to one prompt, an empty one among them, before anything is trained;
     raises `ConfigError` or `DataError` that says what is wrong with it."""
     made = ["", "Yes.", "It was a dark and stormy night; 42."]
-    (item,) = first.to_dict("records")
+    (item,) = frame.head(1).to_dict("records")
     row = row_of({str(name): cell for name, cell in item.items()})
     for name, reward in rewards_of(task, device).items():
         score(reward, name, [asked_of(item["text"])] * len(made), made, [row] * len(made))
+        if name.partition(":")[0] in _BUILT_IN:  # (they cost nothing, and read a column of every row)
+            items = [{str(k): v for k, v in own.items()} for own in frame.to_dict("records")]
+            score(reward, name, [""] * len(items), [""] * len(items), [row_of(own) for own in items])
 
 
 def stamp(text: str) -> str:
@@ -68,15 +72,26 @@ def stamp(text: str) -> str:
     return " ".join(found)
 
 
-@cache
+def stamps(task_settings: Mapping[str, Any]) -> list[str]:
+    """`stamp` of every reward that a task's settings name."""
+    return [stamp(text) for role in ("reward", "judge") if (text := task_settings.get(role))]
+
+
 def reward_of(text: str, device: str, continues: bool) -> Reward:
     """The reward that is written so; continues: answers go on with the prompt's own text, so that a judge of
-    texts reads both together."""
+    texts reads both together. It is made once for each content of the files that it names."""
+    return _made(text, device, continues, stamp(text))
+
+
+@cache
+def _made(text: str, device: str, continues: bool, content: str) -> Reward:
     parts = [part.strip() for part in text.split(" + ")]
     if not all(parts):
         raise ConfigError(f"a reward is missing in {text!r}; give one, or several with ' + ' between")
     if len(parts) == 1 and not _WEIGHTED.fullmatch(parts[0]):
         return _single(parts[0], device, continues)
+    if len(set(parts)) < len(parts):
+        raise ConfigError(f"a reward stands twice in {text!r}; give it once, with a weight")
     found = {}
     for part in parts:
         match = _WEIGHTED.fullmatch(part)
@@ -85,11 +100,10 @@ def reward_of(text: str, device: str, continues: bool) -> Reward:
     return weighted_sum(found)
 
 
-@cache
 def label_reward(place: str, device: str) -> Specialist:
     """The specialist that says what a label of a text is worth; raises `ConfigError` where it is none."""
     specialist = Specialist.load(place, device)
-    if not specialist.pairs or specialist.labels:
+    if not specialist.pairs or specialist.task != "regress":
         raise ConfigError(
             f"{place} does not give a text and a label a number: train one with tunelab run FILE --task "
             "regress --label reward data.text_pair=shown"

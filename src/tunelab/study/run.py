@@ -33,7 +33,7 @@ from tunelab.study import forgetting
 from tunelab.study.asking import Asker
 from tunelab.study.online import ROUNDS, improving
 from tunelab.study.prepare import Prepared
-from tunelab.study.rewarding import stamp
+from tunelab.study.rewarding import stamps
 from tunelab.study.untouched import Wanted, with_untouched
 from tunelab.tasks.base import Task
 from tunelab.train import checkpoint
@@ -104,7 +104,7 @@ def run_folder(
     task = tasks.find(config.task)
     if own := task.own_code(build(task.Settings, config.task_settings, where=task.name)):
         key["code"] = own
-    if named := [stamp(word) for role in ("reward", "judge") if (word := config.task_settings.get(role))]:
+    if named := stamps(config.task_settings):
         key["rewards"] = named
     train = key["config"]["train"]
     train["learning_rate"] = train["learning_rate"] or methods.find(config.method).learning_rate

@@ -6,6 +6,7 @@ untouched model: what differs between two models is the models. A reward reads t
 
 # N items, T tokens of the longest answer
 
+import hashlib
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -104,6 +105,7 @@ def respond(settings: PolicySettings, model: Any, asked: Inquiry) -> np.ndarray:
         logps_NT = frozen_reference(plain, settings.temperature, drawing.batch_rows)(drawn)
         other_NT = asked.remember(f"{drawing}", lambda: _ids(rollout(plain, asked.prompts, drawing, _SEED)))
     kl_N = ((drawn.logps_BT - logps_NT) * drawn.mask_BT).sum(1).double().cpu().numpy()
+    assert len(other_NT) == len(asked.prompts), "remembered of other items"
     texts, others = (_texts(asked.tokenizer, ids_NT) for ids_NT in (_ids(drawn), other_NT))
     worth = _Worth(asked)
     judge = settings.judge or settings.reward
@@ -136,14 +138,19 @@ class _Worth:
         self.known: dict[str, np.ndarray] = {}
 
     def of(self, name: str, texts: Sequence[str]) -> np.ndarray:
-        key = f"{name} {len(texts)} {hash(tuple(texts))}"
+        key = f"{name} {_digest(texts)}"
         if key not in self.known:  # (the judge may be the reward itself)
             found = score(self.asked.rewards[name], name, self.prompts, texts, self.rows)
             self.known[key] = found.double().numpy()
         return self.known[key]
 
     def untouched(self, name: str, texts: Sequence[str]) -> np.ndarray:
-        return self.asked.remember(f"worth {name}", lambda: self.of(name, texts))
+        given = _digest([*texts, *self.prompts, *(json.dumps(dict(row)) for row in self.rows)])
+        return self.asked.remember(f"worth {name} {given}", lambda: self.of(name, texts))
+
+
+def _digest(texts: Sequence[str]) -> str:
+    return hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest()
 
 
 def _ids(drawn: Rollout) -> np.ndarray:

@@ -94,10 +94,12 @@ class AlignSettings(PolicySettings):
         0.05, ge=0, description="ppo, grpo, rloo: how dear a nat away from the pretrained model is"
     )
     kl_target: float = Field(
-        0.0, ge=0, description="ppo, rloo: nats an answer that `kl` is adapted to; 0: it stays as it is"
+        0.0, ge=0, description="ppo, grpo, rloo: nats an answer that `kl` is adapted to; 0: it stays"
     )
     kl_stop: float = Field(
-        0.0, ge=0, description="ppo: nats a token from which on a batch is passed over; 0: never"
+        0.0,
+        ge=0,
+        description="ppo, grpo, rloo: nats a token from which on a micro-batch is passed over; 0: never",
     )
     clip: float = Field(0.2, gt=0, lt=1, description="ppo, grpo, rloo: how far a ratio may go in a round")
     entropy: float = Field(0.0, ge=0, description="ppo, grpo, rloo: weight of the entropy")
@@ -116,6 +118,10 @@ class AlignSettings(PolicySettings):
             )
         if self.judge and not self.reward:
             raise ValueError("judge is the held-out reward beside align.reward, which is not given")
+        if self.kl_target and not self.kl:
+            raise ValueError(
+                "kl_target changes kl step by step from where it begins, which is 0: give kl=0.05"
+            )
         if self.method in ("grpo", "rloo") and self.answers < 2:
             raise ValueError(
                 f"method {self.method} compares answers to one prompt: answers must be 2 or more"
