@@ -274,8 +274,10 @@ def test_one_verdict_over_the_losses(folder: Path, tmp_path: Path) -> None:
     good, bad = specialist.predict([("the lamp in the hall", GOOD[0]), ("the lamp in the hall", BAD[0])])
     assert isinstance(good, float)
     assert good > bad
+    (text,) = specialist.predict(["the lamp in the hall"])  # to a prompt alone it writes an answer
+    assert isinstance(text, str)
     with pytest.raises(InputError, match="pairs"):
-        specialist.predict(["the lamp"])
+        specialist.predict([("the lamp", "is", "on")])
 
 
 @pytest.mark.parametrize(
