@@ -13,7 +13,7 @@ from tunelab.errors import DataError
 from tunelab.models import load_tokenizer
 from tunelab.study.prepare import Prepared
 from tunelab.study.rewarding import check_rewards, label_reward, rewards_of, stamp
-from tunelab.study.untouched import shared, untouched_model
+from tunelab.study.untouched import key_of, shared, untouched_model
 from tunelab.tasks.base import Inquiry, Task
 from tunelab.train.evaluate import predict_logits
 from tunelab.train.precision import Precision
@@ -122,6 +122,6 @@ class Asker:
                 torch.device(self.precision.device).type,
                 torch.get_num_threads(),
             )
-            key = hashlib.sha256(chr(10).join(map(str, parts)).encode()).hexdigest()[:20]
-            self._known[name], _ = shared(self.prepared.features, f"asked-{key}", lambda: (compute(), 0.0))
+            file = f"asked-{key_of(*parts)}"
+            self._known[name], _ = shared(self.prepared.features, file, lambda: (compute(), 0.0))
         return self._known[name]

@@ -35,6 +35,7 @@ from tunelab.study.rewarding import stamps
 from tunelab.study.run import read_record
 from tunelab.study.runner import Job, Pool, plan_workers
 from tunelab.study.tuning import Design, Tuning, run_config
+from tunelab.study.untouched import key_of
 from tunelab.study.verdict import Evidence, conclude
 from tunelab.study.worker import baseline, latency_run, probe, reference_run
 
@@ -387,16 +388,15 @@ def _baseline_jobs(
 def _baseline_key(run: RunConfig, prepared: Prepared, fold: int) -> str:
     """What decides a baseline's result: rows, model, tokens, and how answers are read and judged."""
     judged = {name: getattr(prepared.settings, name) for name in tasks.find(run.task).read_by}
-    parts = (
+    return key_of(
         prepared.digest,
         prepared.split(fold).digest,
         prepared.model_digest,
         prepared.token_digest,
-        str(prepared.model.max_length),
+        prepared.model.max_length,
         json.dumps(judged, sort_keys=True, ensure_ascii=False),
         *stamps(run.task_settings),
     )
-    return hashlib.sha256(chr(10).join(parts).encode()).hexdigest()[:16]
 
 
 def _finished(job: Job) -> bool:

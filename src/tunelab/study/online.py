@@ -31,7 +31,7 @@ from tunelab.rlhf.rollout import Rollout
 from tunelab.study.asking import Asker
 from tunelab.study.prepare import Prepared
 from tunelab.study.rewarding import label_reward, reward_of, stamp
-from tunelab.study.untouched import shared, untouched_model
+from tunelab.study.untouched import key_of, shared, untouched_model
 from tunelab.tasks._policy import asked_of, drawing_of, row_of
 from tunelab.tasks.base import Task
 from tunelab.train.evaluate import predict_logits
@@ -126,9 +126,8 @@ def _worth(place: str, task: Task, prepared: Prepared, items: np.ndarray, device
         return found.reshape(len(texts), len(task.classes)), time.monotonic() - began
 
     rows = hashlib.sha256(np.ascontiguousarray(items, dtype=np.int64).data).hexdigest()
-    parts = (place, stamp(place), prepared.digest, rows, *task.classes, torch.get_num_threads())
-    name = hashlib.sha256(chr(10).join(map(str, parts)).encode()).hexdigest()[:20]
-    return shared(prepared.features, f"worth-{name}", compute)[0]
+    key = key_of(place, stamp(place), prepared.digest, rows, *task.classes, torch.get_num_threads())
+    return shared(prepared.features, f"worth-{key}", compute)[0]
 
 
 def _writing(

@@ -27,7 +27,7 @@ from tunelab.tasks.base import Task
 from tunelab.train.evaluate import predict_logits
 from tunelab.train.precision import Precision
 
-__all__ = ["Wanted", "shared", "untouched_model", "with_untouched"]
+__all__ = ["Wanted", "key_of", "shared", "untouched_model", "with_untouched"]
 
 #: Items, the precision in which they will be read, and whether they are trained on.
 Wanted = tuple[np.ndarray, Precision, bool]
@@ -68,7 +68,12 @@ def _name(prepared: Prepared, task: Task, key: str, precision: Precision) -> str
         torch.device(precision.device).type,
         torch.get_num_threads(),
     )
-    return f"untouched-{hashlib.sha256(chr(10).join(map(str, parts)).encode()).hexdigest()[:20]}"
+    return f"untouched-{key_of(*parts)}"
+
+
+def key_of(*parts: object) -> str:
+    """A short name for what has these parts."""
+    return hashlib.sha256(chr(10).join(map(str, parts)).encode()).hexdigest()[:20]
 
 
 def shared(
