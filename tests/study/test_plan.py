@@ -8,6 +8,7 @@ from tiny import make_model_folder, write_sentences
 
 import tunelab
 from tunelab.config import RunConfig, StudyConfig, seconds_of
+from tunelab.data.batch import epoch_batches
 from tunelab.errors import ConfigError
 from tunelab.study.budget import Planned, fit_budget
 from tunelab.study.candidates import candidates
@@ -59,7 +60,7 @@ def test_steps_and_tokens_are_those_of_the_run(
     config = RunConfig.model_validate(
         {"files": (data,), "method": "head", "train": {"epochs": 2.5, "batch_size": 16}}
     )
-    steps, tokens = _training_size(prepared, config)
+    steps, tokens, _ = _training_size(prepared, config)
     assert steps == training["steps"] == 25
     assert tokens == pytest.approx(training["tokens"] / (1 - training["padding_share"]))
 
@@ -67,16 +68,23 @@ def test_steps_and_tokens_are_those_of_the_run(
 def test_seconds_are_a_sum(prepared: Prepared) -> None:
     """2 s opening, 20 steps of 0.1 s, every padded token 1 ms, 3 s saving where there is a bundle."""
     config = RunConfig.model_validate({"files": ("x",), "train": {"epochs": 2, "batch_size": 16}})
-    steps, tokens = _training_size(prepared, config)
+    steps, tokens, _ = _training_size(prepared, config)
     expected = 2.0 + 0.1 * steps + 0.001 * tokens
     assert predict_seconds(PROBE, config, prepared, "trial", "cpu") == pytest.approx(expected)
     assert predict_seconds(PROBE, config, prepared, "judged", "cpu") == pytest.approx(expected + 3.0)
 
 
 def test_memory_grows_with_doublings_of_shapes_and_with_checkpoints(prepared: Prepared) -> None:
-    config = RunConfig.model_validate({"files": ("x",), "train": {"epochs": 50, "batch_size": 16}})
-    lengths = prepared.tokens.lengths[prepared.split(0).train]
-    growth = 1e8 * max(0.0, np.log2(len(np.unique(lengths)) / 4))
+    """Of the batches that the model is really given, not of its rows' lengths."""
+    config = RunConfig.model_validate({"files": ("x",), "train": {"epochs": 50, "batch_size": 4}})
+    examples = prepared.examples(prepared.split(0).train, prepared.task(config))
+    shapes = {
+        tuple(examples.batch(rows, "cpu")[0]["input_ids"].shape)
+        for epoch in range(50)
+        for rows in epoch_batches(examples.lengths, 4, config.seed, epoch)
+    }
+    assert 4 < len(shapes) < len(np.unique(examples.lengths))
+    growth = 1e8 * np.log2(len(shapes) / 4)
     assert predict_memory(PROBE, config, prepared, seconds=10.0) == pytest.approx(1e9 + growth)
     assert predict_memory(PROBE, config, prepared, seconds=60.0) == pytest.approx(1.5e9 + growth)
 

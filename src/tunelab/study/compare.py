@@ -18,7 +18,7 @@ from tunelab.data.check import Finding
 from tunelab.errors import ConfigError, TrainingError
 from tunelab.files import output_errors, write_atomically, write_json
 from tunelab.measure.cost import available_memory, check_disk
-from tunelab.records import StudyRecord
+from tunelab.records import Race, StudyRecord
 from tunelab.study.asking import check_asking
 from tunelab.study.augmented import augmented, uses_of
 from tunelab.study.baselines import baselines_of
@@ -130,96 +130,153 @@ def compare(
     """
     entries = candidates(config)
     check_trackers(config.train)
-    unused = set(config.settings) - {entry.method for entry in entries}
+    unused = sorted(set(config.settings) - {entry.method for entry in entries})
     for name in unused:
         methods.find(name)
     config, told = with_model(config)
-    entries = candidates(config)
     with locked(root):
-        workers, threads = plan_workers(config.workers, device)
-        pool = Pool(workers, threads, listener)
-        pool.warm_up()
-        prepared = _prepare_all(config, entries, root)
-        first = next(iter(prepared.values()))
-        _check_tasks(config, entries, prepared, device)
-        if fresh:
-            _clear(root)
-        _check_other_data(root, config)
-        more = _augment_all(config, prepared, root, device, listener)
-        every = {**prepared, **more}
-        check_disk(root, max(map(model_bytes, prepared.values())), workers)
-        design = Design(config, len(first.splits))
-        if config.race and not first.task(config).classes:
-            raise ConfigError(
-                f"race: task {config.task} answers with numbers here, and the race's limits are made for "
-                "shares of right answers; leave --race out"
-            )
-        if config.race:
-            rows = len(first.splits[0].train)
-            config = config.model_copy(update={"train": enough_evaluations(config.train, rows)})
+        opened = _open(config, root, device, listener, fresh)
         notes = [
             *told,
-            *dict.fromkeys(note for each in every.values() for note in each.notes),
-            *(f"settings of {n} are unused: it is not compared" for n in sorted(unused)),
-            *([design.note] if design.note else []),
+            *dict.fromkeys(note for each in opened.every.values() for note in each.notes),
+            *(f"settings of {name} are unused: it is not compared" for name in unused),
+            *([opened.design.note] if opened.design.note else []),
         ]
-        listener("", "prepared", {"prepared": first, "notes": notes, "workers": workers, "threads": threads})
-        with output_errors(root):
-            _write_study(root, config, first)
-        references = _references(pool, prepared, root, device, notes)
-        executor = Executor(pool, root, every, device, listener, references)
-        planned, failed = _plan(config, entries, design, every, executor, references, root)
-        entries = [entry for entry in entries if entry.name not in failed]
-        if not entries:
-            raise TrainingError(_all_failed(executor.failures))
-        notes += planned.notes
-        tuning = Tuning(config, design, entries, prepared, executor, root)
-        race = None
-        if config.race:
-            left, race = run_race(tuning.scouts(), executor, prepared, design, planned)
-            stopped = {entry.name for entry in entries} - left
-            tuning.leave(stopped)
-            entries = [entry for entry in entries if entry.name in left]
-            notes += [f"{name} was stopped by the race" for name in sorted(stopped)]
-        extra = _baseline_jobs(config, entries[0], prepared, root, device) if config.baselines else []
-        listener("", "planned", {"runs": planned.runs})
-        executor.run(tuning.first(), tuning.after, [job for job in extra if not _finished(job)])
-        judged = {
-            name: [w for w in works if w.name not in executor.failures]
-            for name, works in tuning.judged.items()
-        }
-        judged = {name: works for name, works in judged.items() if works}
-        if not judged:
-            raise TrainingError(_all_failed(executor.failures | tuning.failures))
-        _measure_latency(executor, judged, prepared)
-        record = conclude(
-            Evidence(
-                config=config,
-                design=design,
-                entries=tuple(entries),
-                prepared=prepared,
-                augmented=more,
-                judged=judged,
-                curve=tuning.curve,
-                trials={entry.name: tuning.trials(entry.name) for entry in entries},
-                chosen=tuning.chosen,
-                baselines=[root / "runs" / job.name for job in extra if job.name not in executor.failures],
-                planned=planned,
-                failures={**executor.failures, **tuning.failures},
-                notes=tuple(notes),
-                race=race,
-                root=root,
-                device=device,
-            )
-        )
+        done = _carry_out(opened, notes)
+        record = conclude(_evidence(opened, done))
         with output_errors(root):
             _write_record(root, record)
-        bundle = _winner(config, record, tuning, judged, every, executor, workers * threads, root)
+        bundle = _winner(opened, done, record)
         if config.keep == "best":
-            for works in judged.values():
+            for works in done.judged.values():
                 prune(works)
         shutil.rmtree(root / "features", ignore_errors=True)
-        return Study(root, record, bundle, first.findings, dict(record.failures))
+        return Study(root, record, bundle, opened.first.findings, dict(record.failures))
+
+
+@dataclass
+class _Opened:
+    """A study whose data are read and whose workers wait. prepared: of each model's name; more: the same with
+    new training rows; cores: of all workers together."""
+
+    config: StudyConfig
+    entries: list[Candidate]
+    root: Path
+    device: str
+    listener: Listener
+    pool: Pool
+    prepared: dict[str, Prepared]
+    more: dict[str, Prepared]
+    design: Design
+    cores: int
+
+    @property
+    def every(self) -> dict[str, Prepared]:
+        """All data that runs are made of."""
+        return {**self.prepared, **self.more}
+
+    @property
+    def first(self) -> Prepared:
+        """The first model's: rows, splits and findings are the same in all."""
+        return next(iter(self.prepared.values()))
+
+
+@dataclass
+class _Done:
+    """What a study's runs have left. judged: each candidate's finished runs; baselines: their folders."""
+
+    entries: list[Candidate]
+    executor: Executor
+    planned: Planned
+    tuning: Tuning
+    race: Race | None
+    judged: dict[str, list[Work]]
+    baselines: list[Path]
+    notes: list[str]
+
+
+def _open(config: StudyConfig, root: Path, device: str, listener: Listener, fresh: bool) -> _Opened:
+    """Reads and checks everything that can be wrong before a training."""
+    entries = candidates(config)
+    workers, threads = plan_workers(config.workers, device)
+    pool = Pool(workers, threads, listener)
+    pool.warm_up()
+    prepared = _prepare_all(config, entries, root)
+    first = next(iter(prepared.values()))
+    _check_tasks(config, entries, prepared, device)
+    if fresh:
+        _clear(root)
+    _check_other_data(root, config)
+    more = _augment_all(config, prepared, root, device, listener)
+    check_disk(root, max(map(model_bytes, prepared.values())), workers)
+    design = Design(config, len(first.splits))
+    if config.race and not first.task(config).classes:
+        raise ConfigError(
+            f"race: task {config.task} answers with numbers here, and the race's limits are made for "
+            "shares of right answers; leave --race out"
+        )
+    if config.race:
+        rows = len(first.splits[0].train)
+        config = config.model_copy(update={"train": enough_evaluations(config.train, rows)})
+    return _Opened(config, entries, root, device, listener, pool, prepared, more, design, workers * threads)
+
+
+def _carry_out(opened: _Opened, notes: list[str]) -> _Done:
+    """Plans, tunes, races, trains and judges; `notes` is gone on with."""
+    config, root, pool, device = opened.config, opened.root, opened.pool, opened.device
+    told = {"notes": notes, "workers": pool.workers, "threads": pool.threads}
+    opened.listener("", "prepared", {"prepared": opened.first, **told})
+    with output_errors(root):
+        _write_study(root, config, opened.first)
+    references = _references(pool, opened.prepared, root, device, notes)
+    executor = Executor(pool, root, opened.every, device, opened.listener, references)
+    planned, failed = _plan(config, opened.entries, opened.design, opened.every, executor, references, root)
+    entries = [entry for entry in opened.entries if entry.name not in failed]
+    if not entries:
+        raise TrainingError(_all_failed(executor.failures))
+    notes += planned.notes
+    tuning = Tuning(config, opened.design, entries, opened.prepared, executor, root)
+    race = None
+    if config.race:
+        left, race = run_race(tuning.scouts(), executor, opened.prepared, opened.design, planned)
+        stopped = {entry.name for entry in entries} - left
+        tuning.leave(stopped)
+        entries = [entry for entry in entries if entry.name in left]
+        notes += [f"{name} was stopped by the race" for name in sorted(stopped)]
+    extra = _baseline_jobs(config, entries[0], opened.prepared, root, device) if config.baselines else []
+    opened.listener("", "planned", {"runs": planned.runs})
+    executor.run(tuning.first(), tuning.after, [job for job in extra if not _finished(job)])
+    judged = {
+        name: [work for work in works if work.name not in executor.failures]
+        for name, works in tuning.judged.items()
+    }
+    judged = {name: works for name, works in judged.items() if works}
+    if not judged:
+        raise TrainingError(_all_failed(executor.failures | tuning.failures))
+    _measure_latency(executor, judged, opened.prepared)
+    baselines = [root / "runs" / job.name for job in extra if job.name not in executor.failures]
+    return _Done(entries, executor, planned, tuning, race, judged, baselines, notes)
+
+
+def _evidence(opened: _Opened, done: _Done) -> Evidence:
+    return Evidence(
+        config=opened.config,
+        design=opened.design,
+        entries=tuple(done.entries),
+        prepared=opened.prepared,
+        augmented=opened.more,
+        judged=done.judged,
+        curve=done.tuning.curve,
+        trials={entry.name: done.tuning.trials(entry.name) for entry in done.entries},
+        chosen=done.tuning.chosen,
+        baselines=done.baselines,
+        planned=done.planned,
+        failures={**done.executor.failures, **done.tuning.failures},
+        notes=tuple(done.notes),
+        race=done.race,
+        root=opened.root,
+        device=opened.device,
+    )
 
 
 def _prepare_all(config: StudyConfig, entries: Sequence[Candidate], root: Path) -> dict[str, Prepared]:
@@ -419,26 +476,18 @@ def _measure_latency(
     executor.alone(jobs)
 
 
-def _winner(
-    config: StudyConfig,
-    record: StudyRecord,
-    tuning: Tuning,
-    judged: Mapping[str, Sequence[Work]],
-    prepared: Mapping[str, Prepared],
-    executor: Executor,
-    threads: int,
-    root: Path,
-) -> Path:
+def _winner(opened: _Opened, done: _Done, record: StudyRecord) -> Path:
+    """The bundle of the advised method, trained on all rows where there were folds."""
+    config, root, executor = opened.config, opened.root, done.executor
     name = record.advice.method
     entry = next(entry for entry in candidates(config) if entry.name == name)
-    own = prepared[entry.model.name]
+    own = opened.every[entry.model.name]
     if len(own.splits) == 1:
-        return hand_over(executor, best_run(judged[name]), own, root)
-    if executor.device == "cpu":  # the refit is alone: it has the whole machine
-        executor = Executor(
-            Pool(1, threads, executor.listener), root, prepared, executor.device, executor.listener
-        )
-    rates = [tuning.chosen[name, fold] for fold in range(len(own.splits))]
+        return hand_over(executor, best_run(done.judged[name]), own, root)
+    if opened.device == "cpu":  # the refit is alone: it has the whole machine
+        alone = Pool(1, opened.cores, executor.listener)
+        executor = Executor(alone, root, opened.every, opened.device, executor.listener)
+    rates = [done.tuning.chosen[name, fold] for fold in range(len(own.splits))]
     work = refit_work(config, entry, rates, executor)
     executor.listener("", "refit", {"method": name, "rows": len(own.refit.train)})
     return hand_over(executor, work, own, root)

@@ -22,6 +22,7 @@ from tunelab import methods
 from tunelab.config import RunConfig, TrainConfig
 from tunelab.data.batch import Examples, epoch_batches, sorted_batches
 from tunelab.errors import Stopped
+from tunelab.methods.base import Tuned
 from tunelab.study import forgetting
 from tunelab.study.asking import Asker
 from tunelab.study.online import improving
@@ -91,12 +92,7 @@ def probe_run(
     load_seconds = time.monotonic() - began
     split = prepared.split(config.fold, config.share)
     shutil.rmtree(folder, ignore_errors=True)
-
-    tested = split.test if len(split.test) else split.valid
-    judged = prepared.examples(tested, task)
-    alone = config.model_copy(update={"speed": config.speed.model_copy(update={"trunk_cache": False})})
-    with judging(alone, prepared, tuned, task, judged, device) as (rows, _):
-        judge_seconds = _evaluation(tuned.model, rows, choose("float32", device), task, prepared, tested)
+    judge_seconds = _judging_seconds(config, prepared, task, tuned, device)
     began = time.monotonic()
     if reference is not None:  # (what a run does; a measure that fails there costs no method its place)
         forgetting.measure_forgetting(tuned, reference, prepared, device)
@@ -147,10 +143,7 @@ def probe_run(
     else:
         sizes = _sizes(examples.lengths, config.train.batch_size, config.seed, len(watch.times))
         step_seconds, token_seconds = _fit(sizes[1:], np.diff(watch.times))
-    peaks = watch.peaks
-    half = len(peaks) // 2
-    shapes, before = len(set(sizes)), len(set(sizes[:half]))
-    doublings = math.log2(shapes / before) if shapes > before else 1.0
+    last, shapes, growth = _growth(watch.peaks, sizes)
     return Probe(
         step_seconds=step_seconds,
         token_seconds=token_seconds,
@@ -158,11 +151,33 @@ def probe_run(
         judge_seconds=judge_seconds,
         load_seconds=load_seconds,
         save_seconds=save_seconds,
-        memory_bytes=peaks[-1],
+        memory_bytes=last,
         shapes=shapes,
-        growth_bytes=(peaks[-1] - peaks[half - 1]) / doublings,
-        checkpoint_bytes=with_checkpoint - peaks[-1],
+        growth_bytes=growth,
+        checkpoint_bytes=with_checkpoint - last,
     ).as_dict()
+
+
+def _judging_seconds(config: RunConfig, prepared: Prepared, task: Task, tuned: Tuned, device: str) -> float:
+    """A token of the rows that a run is judged on, in float32 and without what others have computed."""
+    split = prepared.split(config.fold, config.share)
+    tested = split.test if len(split.test) else split.valid
+    alone = config.model_copy(update={"speed": config.speed.model_copy(update={"trunk_cache": False})})
+    with judging(alone, prepared, tuned, task, prepared.examples(tested, task), device) as (rows, _):
+        return _evaluation(tuned.model, rows, choose("float32", device), task, prepared, tested)
+
+
+def _growth(peaks: Sequence[int], sizes: Sequence[int]) -> tuple[int, int, float]:
+    """The last peak, how many batch sizes it has seen, and how much every doubling of them adds: from the
+    second half of the steps.
+
+    >>> _growth([100, 110, 130, 150], [8, 16, 24, 32])
+    (150, 4, 40.0)
+    """
+    half = len(peaks) // 2
+    shapes, before = len(set(sizes)), len(set(sizes[:half]))
+    doublings = math.log2(shapes / before) if shapes > before else 1.0
+    return peaks[-1], shapes, (peaks[-1] - peaks[half - 1]) / doublings
 
 
 class _Watch:
@@ -275,7 +290,7 @@ def _forward(model: Any, examples: Examples, precision: Precision, task: Task) -
 def predict_seconds(probe: Probe, config: RunConfig, prepared: Prepared, kind: Kind, device: str) -> float:
     """Seconds of one run: opening, training, evaluations, judging and saving."""
     split = prepared.split(config.fold, config.share)
-    steps, tokens = _training_size(prepared, config)
+    steps, tokens, _ = _training_size(prepared, config)
     per_epoch = math.ceil(len(prepared.lengths(split.train)) / config.train.batch_size)
     evaluations = max(1.0, steps / per_epoch * config.train.evaluations_per_epoch)
     seconds = probe.load_seconds + probe.step_seconds * steps + probe.token_seconds * tokens
@@ -290,25 +305,24 @@ def predict_seconds(probe: Probe, config: RunConfig, prepared: Prepared, kind: K
 
 def predict_memory(probe: Probe, config: RunConfig, prepared: Prepared, seconds: float) -> float:
     """Largest resident memory of one run, bytes: more sizes of batches take more, and so do checkpoints."""
-    total, _ = _training_size(prepared, config)
-    lengths = prepared.lengths(prepared.training(config.fold, config.share))
-    shapes = min(len(np.unique(lengths)), total)
+    _, _, shapes = _training_size(prepared, config)
     memory = probe.memory_bytes + probe.growth_bytes * max(0.0, math.log2(shapes / probe.shapes))
     long = seconds - probe.load_seconds > config.train.checkpoint_seconds
     return memory + (probe.checkpoint_bytes if long else 0.0)
 
 
-def _training_size(prepared: Prepared, config: RunConfig) -> tuple[int, int]:
-    """Optimizer steps, and tokens with padding over all of them."""
+def _training_size(prepared: Prepared, config: RunConfig) -> tuple[int, int, int]:
+    """Optimizer steps, tokens with padding over all of them, and how many sizes of batches they have."""
     lengths = prepared.lengths(prepared.training(config.fold, config.share))
     total = total_steps(len(prepared.lengths(prepared.split(config.fold, config.share).train)), config.train)
-    return total, _tokens(lengths.tobytes(), config.train.batch_size, config.seed, total)
+    return total, *_tokens(lengths.tobytes(), config.train.batch_size, config.seed, total)
 
 
 @lru_cache(maxsize=256)
-def _tokens(lengths_as_bytes: bytes, batch_size: int, seed: int, total: int) -> int:
+def _tokens(lengths_as_bytes: bytes, batch_size: int, seed: int, total: int) -> tuple[int, int]:
     lengths = np.frombuffer(lengths_as_bytes, dtype=np.int64)
-    return sum(_sizes(lengths, batch_size, seed, total))
+    sizes = _sizes(lengths, batch_size, seed, total)
+    return sum(sizes), len(set(sizes))
 
 
 def _evaluation_tokens(prepared: Prepared, rows: np.ndarray, device: str) -> int:

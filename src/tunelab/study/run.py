@@ -175,11 +175,7 @@ def run_once(
     record: dict[str, Any] = {
         "status": "finished",
         "kind": kind,
-        "method": config.method,
-        "settings": method.settings.model_dump(mode="json"),
-        "seed": config.seed,
-        "fold": config.fold,
-        "share": config.share,
+        **_settings_of(config, method),
         "deciding": task.deciding,
         "valid": trained.best,
         "cost": {
@@ -192,15 +188,7 @@ def run_once(
             **({"online": own.told()} if own else {}),
         },
         "notes": trained.notes,
-        "provenance": {
-            **_about(config, prepared, precision.name),
-            "model": {"name": prepared.base.name, "digest": prepared.model_digest},
-            "versions": versions(),
-            "code": code_digest(),
-            "machine": machine(),
-            "threads": torch.get_num_threads(),
-            "started": began,
-        },
+        "provenance": _provenance(config, prepared, precision, began),
     }
     if kind != "trial":
         _judge_test(record, config, prepared, task, tuned, folder, device)
@@ -221,6 +209,28 @@ def run_once(
     checkpoint.discard(folder / "checkpoints")
     shutil.rmtree(folder / ROUNDS, ignore_errors=True)
     return record
+
+
+def _settings_of(config: RunConfig, method: Method) -> dict[str, Any]:
+    return {
+        "method": config.method,
+        "settings": method.settings.model_dump(mode="json"),
+        "seed": config.seed,
+        "fold": config.fold,
+        "share": config.share,
+    }
+
+
+def _provenance(config: RunConfig, prepared: Prepared, precision: Precision, began: float) -> dict[str, Any]:
+    return {
+        **_about(config, prepared, precision.name),
+        "model": {"name": prepared.base.name, "digest": prepared.model_digest},
+        "versions": versions(),
+        "code": code_digest(),
+        "machine": machine(),
+        "threads": torch.get_num_threads(),
+        "started": began,
+    }
 
 
 def attach(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tunelab.config import StudyConfig
+from tunelab.data.split import Split
 from tunelab.errors import TrainingError
 from tunelab.measure.calibration import calibration_bins, confusion
 from tunelab.measure.pairs import Comparison, SeedPool, compare_pair, holm, more_items, seed_pool, tied_groups
@@ -78,17 +79,7 @@ def conclude(evidence: Evidence) -> StudyRecord:
     own = next(iter(evidence.prepared.values()))
     folds = evidence.design.folds
     task = own.task(evidence.config)
-    notes = list(evidence.notes)
-    found: list[Judged] = []
-    for name, works in evidence.judged.items():
-        judged = gather(name, [w.folder for w in works], task, folds)
-        if judged is None:
-            notes.append(f"{name} is not in the table: no seed has all folds")
-        else:
-            found.append(judged)
-    if not found:
-        name, error = next(iter(evidence.failures.items()), ("", "no run finished"))
-        raise TrainingError(f"no method finished on all folds. The first failure, {name}: {error}")
+    found, notes = _gathered(evidence, task)
     labels_N, items_N = truth(found[0].folders)
     items = len(items_N)
     intervals = {j.name: mean_interval(j.scores, items) for j in found}
@@ -109,6 +100,9 @@ def conclude(evidence: Evidence) -> StudyRecord:
     advice = _advise(evidence, results, groups[0], pairs, gaps, items)
     works = [w for many in (*evidence.judged.values(), *evidence.curve.values()) for w in many]
     split = own.split(0)
+    augmented = (
+        augmentation_of(each, task, evidence.entries, found, pool) for each in evidence.augmented.values()
+    )
     curve, more, crossed = curve_points(evidence.curve, found, evidence.failures, task, own)
     return StudyRecord(
         title=", ".join(Path(f).name for f in evidence.config.files),
@@ -116,12 +110,7 @@ def conclude(evidence: Evidence) -> StudyRecord:
         task=evidence.config.task,
         deciding=task.deciding,
         labels=task.classes,
-        rows={
-            "all": len(own.table),
-            "train": len(split.train),
-            "valid": len(split.valid),
-            "test": len(split.test),
-        },
+        rows={"all": len(own.table), **_sizes(split)},
         folds=folds,
         seeds=evidence.design.seeds,
         effort=evidence.config.effort,
@@ -143,13 +132,7 @@ def conclude(evidence: Evidence) -> StudyRecord:
         more_rows=more,
         crossings=crossed,
         race=evidence.race,
-        augmentation=next(
-            (
-                augmentation_of(each, task, evidence.entries, found, pool)
-                for each in evidence.augmented.values()
-            ),
-            None,
-        ),
+        augmentation=next(augmented, None),
         plan=table_of_runs(evidence.planned, [w for w in works if w.name not in evidence.failures]),
         findings=tuple(finding.as_dict() for finding in own.findings),
         notes=tuple(notes),
@@ -163,10 +146,29 @@ def conclude(evidence: Evidence) -> StudyRecord:
             **{f"model {name}": each.model_digest for name, each in evidence.prepared.items()},
         },
         seconds=sum(r.cost.tuning_seconds for r in results)
-        + sum(_spent(work.folder) for work in works)
-        + sum(_spent(folder) for folder in evidence.baselines),
+        + sum(map(_spent, [*(work.folder for work in works), *evidence.baselines])),
         command=f"tunelab compare --config {evidence.root / 'study.yaml'} --out again",
     )
+
+
+def _gathered(evidence: Evidence, task: Task) -> tuple[list[Judged], list[str]]:
+    """The methods that have all folds for some seed, and the notes with what is said of the others."""
+    notes = list(evidence.notes)
+    found: list[Judged] = []
+    for name, works in evidence.judged.items():
+        judged = gather(name, [work.folder for work in works], task, evidence.design.folds)
+        if judged is None:
+            notes.append(f"{name} is not in the table: no seed has all folds")
+        else:
+            found.append(judged)
+    if not found:
+        name, error = next(iter(evidence.failures.items()), ("", "no run finished"))
+        raise TrainingError(f"no method finished on all folds. The first failure, {name}: {error}")
+    return found, notes
+
+
+def _sizes(split: Split) -> dict[str, int]:
+    return {"train": len(split.train), "valid": len(split.valid), "test": len(split.test)}
 
 
 def _pairs(found: Sequence[Judged], items: int, pool: SeedPool | None) -> list[Pair]:

@@ -87,11 +87,9 @@ def train(
         TrainingError: memory is out even with one row at a time.
         Stopped: `stop` said so; a checkpoint is on disk.
     """
-    per_epoch = math.ceil(len(examples) / config.batch_size)
     counted = pace or len(examples)
     total = total_steps(counted, config)
     due = _evaluation_steps(total, math.ceil(counted / config.batch_size), config.evaluations_per_epoch)
-
     accelerator = Accelerator(
         cpu=precision.device == "cpu", log_with=["tensorboard", *config.trackers], project_dir=folder
     )
@@ -100,45 +98,19 @@ def train(
     optimizer = adamw(tuned.param_groups(learning_rate, config.weight_decay))
     journal = Journal(folder, accelerator, listener)
     state = Trained(total_steps=total, micro_batch_size=config.micro_batch_size or config.batch_size)
-    best = _copy(tuned.judged_state())
-
-    tuned.on_progress(0, total)
-    snapshot, notes = checkpoint.latest(folder / "checkpoints")
-    if snapshot is not None:
-        best = _restore(snapshot, tuned, optimizer, state)
-        tuned.on_progress(state.steps, total)
-        _load_progress(snapshot, tuned)
-        checkpoint.set_random_state(snapshot.tensors, snapshot.values["random"])
-        state.resumed_at.append(state.steps)
-    journal.resume(state.steps)
-    for note in notes:
-        journal.note(state.steps, note)
-
-    epoch, batches = -1, []
+    best = _resume(folder, tuned, optimizer, state, journal)
+    batches = _Order(examples, config.batch_size, seed, journal)
     next_save = time.monotonic() + config.checkpoint_seconds
+
     while state.steps < total and not _stale(state, config):
         began = time.monotonic()
-        if state.steps // per_epoch != epoch:
-            epoch = state.steps // per_epoch
-            told = examples.begin(epoch)
-            journal.told(state.steps, told if state.steps % per_epoch == 0 else {})
-            batches = epoch_batches(examples.lengths, config.batch_size, seed, epoch)
+        rows = batches.at(state.steps)
         share = rate(state.steps, total, config)
         set_rate(optimizer, share)
         tuned.model.train()
         for module in tuned.frozen_modules():
             module.eval()
-
-        loss, count = _accumulate(
-            model,
-            accelerator,
-            objective,
-            examples,
-            batches[state.steps % per_epoch],
-            precision,
-            state,
-            journal,
-        )
+        loss, count = _accumulate(model, accelerator, objective, examples, rows, precision, state, journal)
         extra = tuned.extra_loss()
         if extra is not None:
             accelerator.backward(extra * count)
@@ -157,16 +129,8 @@ def train(
         state.seconds += time.monotonic() - began
         journal.step(state.steps, total, loss, share, norm)
 
-        if state.steps in due:
-            began = time.monotonic()
-            scores, deciding = judge()
-            state.evaluation_seconds += time.monotonic() - began
-            journal.evaluation(state.steps, total, scores)
-            if _better(scores, state.best, deciding):
-                state.best, state.best_step, state.deciding, state.stale = scores, state.steps, deciding, 0
-                best = _copy(tuned.judged_state())
-            else:
-                state.stale += 1
+        if state.steps in due and _evaluate(judge, state, journal):
+            best = _copy(tuned.judged_state())
         stopping = stop()
         if stopping or (state.steps < total and time.monotonic() >= next_save):
             began = time.monotonic()
@@ -184,6 +148,42 @@ def train(
     journal.close()
     state.notes = journal.notes
     return state
+
+
+class _Order:
+    """Which rows a step takes. Steps are asked for in their order, from anywhere on."""
+
+    def __init__(self, examples: Batches, batch_size: int, seed: int, journal: Journal) -> None:
+        self._examples = examples
+        self._batch_size = batch_size
+        self._seed = seed
+        self._journal = journal
+        self._per_epoch = math.ceil(len(examples) / batch_size)
+        self._epoch = -1
+        self._batches: list[np.ndarray] = []
+
+    def at(self, step: int) -> np.ndarray:
+        """The rows of the step after `step` others; begins its epoch, if that is another one."""
+        epoch, place = divmod(step, self._per_epoch)
+        if epoch != self._epoch:
+            self._epoch = epoch
+            told = self._examples.begin(epoch)
+            self._journal.told(step, {} if place else told)
+            self._batches = epoch_batches(self._examples.lengths, self._batch_size, self._seed, epoch)
+        return self._batches[place]
+
+
+def _evaluate(judge: Judge, state: Trained, journal: Journal) -> bool:
+    """Validates, and says whether this is the best state so far."""
+    began = time.monotonic()
+    scores, deciding = judge()
+    state.evaluation_seconds += time.monotonic() - began
+    journal.evaluation(state.steps, state.total_steps, scores)
+    if not _better(scores, state.best, deciding):
+        state.stale += 1
+        return False
+    state.best, state.best_step, state.deciding, state.stale = scores, state.steps, deciding, 0
+    return True
 
 
 def _evaluation_steps(total: int, per_epoch: int, times: int) -> set[int]:
@@ -330,6 +330,25 @@ def _unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         found[name] = tensor.clone() if tensor.untyped_storage().data_ptr() in seen else tensor
         seen.add(tensor.untyped_storage().data_ptr())
     return found
+
+
+def _resume(
+    folder: Path, tuned: Tuned, optimizer: torch.optim.Optimizer, state: Trained, journal: Journal
+) -> dict[str, Tensor]:
+    """Puts back what the newest checkpoint has, if there is one; returns the best state so far."""
+    best = _copy(tuned.judged_state())
+    tuned.on_progress(0, state.total_steps)
+    snapshot, notes = checkpoint.latest(folder / "checkpoints")
+    if snapshot is not None:
+        best = _restore(snapshot, tuned, optimizer, state)
+        tuned.on_progress(state.steps, state.total_steps)
+        _load_progress(snapshot, tuned)
+        checkpoint.set_random_state(snapshot.tensors, snapshot.values["random"])
+        state.resumed_at.append(state.steps)
+    journal.resume(state.steps)
+    for note in notes:
+        journal.note(state.steps, note)
+    return best
 
 
 def _restore(
