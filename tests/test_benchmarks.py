@@ -11,9 +11,11 @@ import pytest
 import torch
 from tiny import make_model_folder, write_sentences
 from transformers import AutoModel, AutoModelForSequenceClassification
+from transformers.loss.loss_utils import ForCausalLMLoss
 
 import tunelab
-from tunelab import methods
+from tunelab import methods, tasks
+from tunelab.config import LossConfig
 
 
 @pytest.fixture(scope="module")
@@ -239,3 +241,33 @@ def _rates(model: Any, groups: list[dict[str, Any]]) -> dict[tuple[str, str], fl
         for parameter in group["params"]
         for key in ("lr", "weight_decay")
     }
+
+
+def test_targets_mean_to_transformers_what_they_mean_to_tunelab(benchmark: Callable[[str], Any]) -> None:
+    """The loss that the classes of `transformers` compute from the converted targets is ours, divided by its
+    count: causal tokens by its own loss function, places of answers by its formula (cross-entropy of start and
+    end, half each, a place behind the last token left out)."""
+    labels_of = benchmark("tasks").labels_of
+    torch.manual_seed(0)
+    ids = torch.randint(9, (3, 6))
+    language = tasks.find("language").fit([], [], LossConfig(), None)
+    targets = torch.full_like(ids, -100)
+    targets[0, :5], targets[1, 2:4] = ids[0, 1:], ids[1, 3:5]
+    logits = torch.randn(3, 6, 9)
+    ours, count = language.objective(logits, targets)
+    theirs = ForCausalLMLoss(logits, labels_of(language, ids, targets)["labels"], vocab_size=9)
+    assert theirs == pytest.approx(float(ours / count), rel=1e-5)
+
+    known = ['[{"text": "Ann", "start": 0}]']
+    answer = tasks.find("answer").fit(known, known, LossConfig(), None)
+    places = torch.tensor([[0, 1, 0, 2, 0, 0], [0, 0, 3, 0, 0, 0], [0, 0, 0, 0, 0, 0]])  # the last: unknown
+    logits = torch.randn(3, 6, 2)
+    ours, count = answer.objective(logits, places)
+    found = labels_of(answer, ids, places)
+    halves = [
+        torch.nn.functional.cross_entropy(logits[..., i], found[f"{name}_positions"], ignore_index=6)
+        for i, name in enumerate(("start", "end"))
+    ]
+    assert found["start_positions"].tolist() == [1, 2, 6]
+    assert found["end_positions"].tolist() == [3, 2, 6]
+    assert float(sum(halves) / 2) == pytest.approx(float(ours / count), rel=1e-5)

@@ -152,3 +152,24 @@ def test_the_doctor_looks_with_it_and_an_english_file_keeps_minilm(tmp_path: Pat
     assert "--model" in told[0]
     named = chinese.model_copy(update={"model": ModelConfig(name="minilm")})
     assert with_model(named) == (named, ())
+
+
+def test_the_chinese_sample_is_compared_and_answered_offline_without_naming_a_model(tmp_path: Path) -> None:
+    """`tunelab compare reviews.zh.csv`: columns, model and language are found, and the winner reads Chinese."""
+    study = tunelab.compare(
+        SAMPLES / "reviews.zh.csv",
+        methods="head",
+        effort="quick",
+        seeds=1,
+        folds=0,
+        out=tmp_path / "study",
+        settings={"train.epochs": 1},
+        progress=False,
+        language="zh",
+    )
+    assert study.record.config["model"]["name"] == "mini-zh"
+    assert any("mini-zh" in note for note in study.notes)
+    assert all(finding.severity != "error" for finding in study.findings)
+    specialist = tunelab.load(study.bundle)
+    assert set(specialist.predict(["房间很干净，服务也好", "太吵了，再也不来"])) <= set(study.record.labels)
+    assert "lang=\"zh" in study.report.read_text(encoding="utf-8")
