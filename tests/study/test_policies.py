@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from lm_toys import language_model
+from tiny import make_model_folder
 
-from tunelab.api import compare
+from tunelab.api import compare, run
 from tunelab.config import RunConfig
 from tunelab.errors import ConfigError, DataError, Stopped
 from tunelab.measure.reward import hacking_flags, mean_score, wins
 from tunelab.rlhf import online
+from tunelab.serve.predict import Specialist
 from tunelab.study.asking import check_asking
 from tunelab.study.prepare import Prepared, prepare
 from tunelab.study.rewarding import reward_of
@@ -188,6 +190,35 @@ def test_a_reward_that_gives_no_number_is_refused(prompts: Path, model: Path, tm
 def test_rewards_add_up_with_their_weights() -> None:
     reward = reward_of("2*length:4 + -0.5*regex:x", "cpu", False)
     assert reward(["", ""], ["a b c d", "x"], [{}, {}]) == pytest.approx([2.0, 2 * 0.25 - 0.5])
+
+
+def test_a_reward_from_rated_answers_reads_prompt_and_answer(tmp_path: Path) -> None:
+    """Its rewards are what the specialist for pairs says of (prompt, answer), and the order matters."""
+    names = [f"{name} saw {i}" for i in range(6) for name in NAMES]
+    rated = pd.DataFrame(
+        {"prompt": names, "answer": [f"a {i % 7} b" for i in range(60)], "rating": [i % 5 for i in range(60)]}
+    )
+    rated.to_csv(tmp_path / "rated.csv", index=False)
+    trained = run(
+        tmp_path / "rated.csv",
+        task="regress",
+        method="full",
+        text="prompt",
+        text_pair="answer",
+        label="rating",
+        model=str(make_model_folder(tmp_path / "model")),
+        folds=0,
+        out=tmp_path / "out",
+        progress=False,
+    )
+    reward = reward_of(str(trained.bundle), "cpu", False)
+    asked = [("Tom saw 1", "a 3 b"), ("Lily saw 2", "a 5 b")]
+    said = Specialist.load(trained.bundle).predict(asked)
+    prompts, answers = zip(*asked, strict=True)
+    assert reward(prompts, answers, [{}, {}]) == said
+    assert reward(answers, prompts, [{}, {}]) != said
+    with pytest.raises(ConfigError, match="gives numbers and has no label 'good'"):
+        reward_of(f"{trained.bundle}:good", "cpu", False)
 
 
 def test_flags_by_hand() -> None:

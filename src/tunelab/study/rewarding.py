@@ -1,7 +1,7 @@
 """Rewards that a user names: a trained specialist, a function of one's own, or one that can be verified.
 
 FOLDER            a bundle of tunelab: a reward model's score (prefer), a number (regress), or the
-                  probability of a classifier's last label
+                  probability of a classifier's last label; one for pairs reads prompt and answer
 FOLDER:LABEL      the probability of that label
 file.py:function  reward(prompts, completions, rows) -> scores
 exact_match[:COLUMN]  number_at_end[:COLUMN]  regex:PATTERN  length:WORDS  length:NUMBERcharacters
@@ -143,12 +143,14 @@ def _of_bundle(specialist: Specialist, folder: str, label: str, continues: bool)
     kind = specialist.task
     if kind == "prefer" and not label:
         return partial(_preferred, specialist)
-    if specialist.pairs or kind not in ("classify", "regress"):
+    if kind not in ("classify", "regress", "match"):
         raise ConfigError(
-            f"{folder} is a specialist for {kind}{' on pairs' if specialist.pairs else ''}; a reward comes "
-            "from one for classify or regress that reads single texts, or from a reward model (prefer)"
+            f"{folder} is a specialist for {kind}; a reward comes from one for classify, regress or match, "
+            "or from a reward model (prefer)"
         )
-    if kind == "regress":
+    if not specialist.labels:
+        if label:
+            raise ConfigError(f"{folder} gives numbers and has no label {label!r}; leave it out")
         return partial(_number, specialist, continues)
     label = label or specialist.labels[-1]
     if label not in specialist.labels:
@@ -156,8 +158,13 @@ def _of_bundle(specialist: Specialist, folder: str, label: str, continues: bool)
     return partial(_probability, specialist, label, continues)
 
 
-def _read(prompts: Sequence[str], completions: Sequence[str], continues: bool) -> list[str]:
-    """What a judge of texts reads: the answers, or with `continues` the prompts as they go on."""
+def _read(
+    specialist: Specialist, prompts: Sequence[str], completions: Sequence[str], continues: bool
+) -> list[str] | list[tuple[str, str]]:
+    """What a judge reads: of pairs the prompt and the answer; of texts the answers, or with `continues` the
+    prompts as they go on."""
+    if specialist.pairs:
+        return list(zip(prompts, completions, strict=True))
     if not continues:
         return list(completions)
     return [
@@ -174,7 +181,8 @@ def _probability(
     completions: Sequence[str],
     rows: Sequence[Row],
 ) -> list[float]:
-    found: list[float] = specialist.predict_proba(_read(prompts, completions, continues))[label].tolist()
+    frame = specialist.predict_proba(_read(specialist, prompts, completions, continues))
+    found: list[float] = frame[label].tolist()
     return found
 
 
@@ -185,7 +193,7 @@ def _number(
     completions: Sequence[str],
     rows: Sequence[Row],
 ) -> list[float]:
-    return [float(value) for value in specialist.predict(_read(prompts, completions, continues))]
+    return [float(value) for value in specialist.predict(_read(specialist, prompts, completions, continues))]
 
 
 def _preferred(
