@@ -172,4 +172,4 @@ def test_the_chinese_sample_is_compared_and_answered_offline_without_naming_a_mo
     assert all(finding.severity != "error" for finding in study.findings)
     specialist = tunelab.load(study.bundle)
     assert set(specialist.predict(["房间很干净，服务也好", "太吵了，再也不来"])) <= set(study.record.labels)
-    assert "lang=\"zh" in study.report.read_text(encoding="utf-8")
+    assert 'lang="zh' in study.report.read_text(encoding="utf-8")
