@@ -318,35 +318,9 @@ def train(side: Side, result: MethodResult, rate: float, seed: int) -> dict[str,
     groups = param_groups(result.method, result.settings, model, rate, config.weight_decay)
     saving, keeps = _Saving(), result.method not in _LAST
     with tempfile.TemporaryDirectory() as folder:
-        arguments = TrainingArguments(
-            output_dir=folder,
-            per_device_train_batch_size=config.batch_size,
-            per_device_eval_batch_size=64,
-            max_steps=side.steps,
-            learning_rate=rate,
-            lr_scheduler_type=_SCHEDULES[config.schedule],
-            warmup_steps=math.ceil(config.warmup_ratio * side.steps),
-            weight_decay=config.weight_decay,
-            max_grad_norm=config.max_grad_norm,
-            eval_strategy="epoch",
-            save_strategy="epoch" if keeps else "no",
-            logging_strategy="no",
-            save_total_limit=1,
-            save_only_model=True,
-            load_best_model_at_end=keeps,
-            metric_for_best_model=deciding,
-            greater_is_better=True,
-            label_names=["labels"],
-            seed=seed,
-            bf16=side.bf16,
-            use_cpu=True,
-            dataloader_pin_memory=False,
-            disable_tqdm=True,
-            report_to="none",
-        )
         trainer = Trainer(
             model,
-            arguments,
+            _arguments(side, folder, rate, seed, keeps),
             DataCollatorWithPadding(tokenizer),
             parts["train"],
             parts["valid"],
@@ -378,6 +352,36 @@ def train(side: Side, result: MethodResult, rate: float, seed: int) -> dict[str,
         record["items"] = side.rows["test"].tolist()
         record["predictions"] = [side.labels[i] for i in logits.argmax(1)]
     return record
+
+
+def _arguments(side: Side, folder: str, rate: float, seed: int, keeps: bool) -> TrainingArguments:
+    config, deciding = side.config.train, side.record.deciding
+    return TrainingArguments(
+        output_dir=folder,
+        per_device_train_batch_size=config.batch_size,
+        per_device_eval_batch_size=64,
+        max_steps=side.steps,
+        learning_rate=rate,
+        lr_scheduler_type=_SCHEDULES[config.schedule],
+        warmup_steps=math.ceil(config.warmup_ratio * side.steps),
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.max_grad_norm,
+        eval_strategy="epoch",
+        save_strategy="epoch" if keeps else "no",
+        logging_strategy="no",
+        save_total_limit=1,
+        save_only_model=True,
+        load_best_model_at_end=keeps,
+        metric_for_best_model=deciding,
+        greater_is_better=True,
+        label_names=["labels"],
+        seed=seed,
+        bf16=side.bf16,
+        use_cpu=True,
+        dataloader_pin_memory=False,
+        disable_tqdm=True,
+        report_to="none",
+    )
 
 
 def _encoded(side: Side, part: str, tokenizer: Any) -> list[dict[str, Any]]:
