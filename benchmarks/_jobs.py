@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks._bench import OURS, Bench, Training
+from benchmarks._plot import Panel, picture
 from benchmarks._tables import Measured, Record, cells, failure, ratios, spread, table
 from tunelab import methods
 from tunelab.config import RunConfig
@@ -216,9 +217,15 @@ def _lever_row(name: str, found: Mapping[str, Sequence[Record]]) -> list[str]:
 
 
 def growth(bench: Bench) -> str:
-    """Time and memory against rows, tokens and layers; a few steps of `full` each."""
+    """Time and memory against rows, tokens and layers; a few steps of `full` each. Also as a picture."""
     steps = bench.args.steps or 10
-    parts = [_grow(bench, what, sizes, steps) for what, sizes in _sizes(bench.args.most_rows).items()]
+    parts, panels = [], []
+    for what, sizes in _sizes(bench.args.most_rows).items():
+        records = _grown_records(bench, what, sizes, steps)
+        parts.append(_grow(what, records))
+        panels += _panels(what, records)
+    panels.sort(key=lambda panel: panel.kind, reverse=True)  # a row for time, one for memory
+    (bench.out / "growth.svg").write_text(picture(panels), encoding="utf-8")
     told = f"{steps} steps of 32, full; slope 1: as the size grows, 0: not at all"
     return "\n\n".join([told, *parts])
 
@@ -228,26 +235,50 @@ def _sizes(most_rows: int) -> dict[str, list[int]]:
     return {"rows": rows, "tokens": [16, 32, 64, 128, 256, 512], "layers": [1, 2, 3, 6, 12]}
 
 
-def _grow(bench: Bench, what: str, sizes: Sequence[int], steps: int) -> str:
+def _grown_records(bench: Bench, what: str, sizes: Sequence[int], steps: int) -> dict[int, list[Record]]:
     """rows: of 32 tokens, steps as said, so that what grows is reading, checking and tokenizing. tokens: the
     packaged model. layers: its shape with random weights, 64 tokens."""
     found: dict[int, list[Record]] = {size: [] for size in sizes}
     for repeat in range(bench.args.repeats):
         for size in sizes:
             training = _grown(what, size, steps)
-            found[size].append(bench.train(f"growth-{what}-{size}", training, OURS, repeat))
+            record = bench.train(f"growth-{what}-{size}", training, OURS, repeat)
+            if not failure([record]):
+                record["step_seconds"] = (record["seconds"] - record["evaluation_seconds"]) / record["steps"]
+                record["start_seconds"] = record["whole_seconds"] - record["seconds"]
+            found[size].append(record)
+    return found
+
+
+def _grow(what: str, found: Mapping[int, Sequence[Record]]) -> str:
     names = ("step_seconds", "start_seconds", "peak_memory_bytes", "own_memory_bytes")
     error = failure([record for records in found.values() for record in records])
     if error:
         return f"{what}: {error}"
-    for record in (record for records in found.values() for record in records):
-        record["step_seconds"] = (record["seconds"] - record["evaluation_seconds"]) / record["steps"]
-        record["start_seconds"] = record["whole_seconds"] - record["seconds"]
-    rows = [[f"{size:,}", *cells(found[size], *names)] for size in sizes]
-    middle = {name: [median(r[name] for r in found[size]) for size in sizes] for name in names}
-    rows.append(["**slope, R² of a line**", *(_fit(sizes, middle[name]) for name in names)])
+    rows = [[f"{size:,}", *cells(records, *names)] for size, records in found.items()]
+    fits = (_fit(list(found), [median(r[name] for r in own) for own in found.values()]) for name in names)
+    rows.append(["**slope, R² of a line**", *fits])
     head = [what, "seconds a step", "all the rest of the process", "peak MB of the run", "of its parent"]
     return table(head, rows)
+
+
+def _panels(what: str, found: Mapping[int, Sequence[Record]]) -> list[Panel]:
+    """What should grow with this size: with rows all but the steps, and the memory of what reads them."""
+    if failure([record for records in found.values() for record in records]):
+        return []
+    time, memory = (
+        ("start_seconds", "own_memory_bytes") if what == "rows" else ("step_seconds", "peak_memory_bytes")
+    )
+    return [
+        Panel(
+            title=f"{'time' if kind == 'time' else 'peak memory'}, {what}",
+            name=what,
+            sizes=list(found),
+            values=[median(record[name] for record in records) for records in found.values()],
+            kind=kind,
+        )
+        for name, kind in ((time, "time"), (memory, "size"))
+    ]
 
 
 def _grown(what: str, size: int, steps: int) -> Training:

@@ -1,6 +1,8 @@
 """Compare three methods on a file of your own, look at the table, use the advised model.
 
 python examples/own_file.py reviews.csv [model]
+
+Without a model the packaged one for the texts' language is taken.
 """
 
 import sys
@@ -8,7 +10,7 @@ import sys
 import tunelab
 
 
-def main(file: str, model: str = "minilm") -> None:
+def main(file: str, model: str | None = None) -> None:
     study = tunelab.compare(file, methods=["full", "lora", "head"], model=model, effort="quick")
     print(study.table[["method", "score", "low", "high", "train_seconds"]].to_string(index=False))
     print("cannot be told apart:", " | ".join(", ".join(group) for group in study.groups))

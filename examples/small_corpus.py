@@ -2,6 +2,8 @@
 
 python examples/small_corpus.py ../shared/data corpus.jsonl
 
+The folder holds local copies of the public sets in SOURCES and HELD_OUT, one folder a set: put your own path.
+
 Left out are whole data sets that come as one file or without a test file (any of their rows may be tested
 on), and the validation and test files of the others. A text is left out that equals one of those but for
 case, width and punctuation, that is nearly the same (as tunelab's data doctor has it), or that holds one word

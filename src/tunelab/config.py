@@ -35,6 +35,11 @@ __all__ = [
 ]
 
 
+def _words(value: object) -> object:
+    """A single word, or several with commas between, as from a command line."""
+    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+
 class Section(BaseModel):
     """A group of settings: frozen, and an unknown name is an error."""
 
@@ -173,6 +178,8 @@ class TrainConfig(Section):
     )
     trackers: tuple[str, ...] = Field((), description="further trackers of `accelerate` (wandb, mlflow, ...)")
 
+    _split = field_validator("trackers", mode="before")(_words)
+
     @model_validator(mode="after")
     def _one_average(self) -> "TrainConfig":
         if self.ema is not None and self.swa is not None:
@@ -230,11 +237,9 @@ class AugmentConfig(Section):
     )
     seed: int = Field(0, ge=0, lt=2**31, description="seed of what is changed in a row")
 
-    @field_validator("recipe", "synonyms", "translators", "prefixes", "languages", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        """A single word, or several with commas between, as from a command line."""
-        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+    _split = field_validator("recipe", "synonyms", "translators", "prefixes", "languages", mode="before")(
+        _words
+    )
 
     @model_validator(mode="after")
     def _two(self) -> "AugmentConfig":

@@ -45,6 +45,20 @@ def test_exact_power_law_is_recovered(exponent: float) -> None:
     assert gain[0] == pytest.approx(0.4 * (10**-exponent - 15**-exponent), abs=2e-4)
 
 
+@pytest.mark.parametrize(("scale", "offset"), [(0.001, 0.0), (40.0, -7.0), (1.0, -5.0)])
+def test_scores_of_any_unit_and_their_top(scale: float, offset: float) -> None:
+    """Another unit gives the same gain in that unit; without a known top a rising reward still rises."""
+    scores, drawn = simulate(lambda n: 0.92 - 2.5 * n**-0.5, np.random.default_rng(1))
+    plain = more_rows(ROWS, scores, drawn, FURTHER)
+    other = more_rows(ROWS, scale * scores + offset, scale * drawn + offset, FURTHER, top=scale + offset)
+    assert plain is not None
+    assert other is not None
+    assert np.array(other) / scale == pytest.approx(np.array(plain), abs=1e-6)
+    free = more_rows(ROWS, 50 * scores, 50 * drawn, FURTHER, top=np.inf)
+    assert free is not None
+    assert 0 < free[0] < free[2]
+
+
 def test_interval_holds_a_planted_power_law() -> None:
     held, width = coverage(lambda n: 0.92 - 2.5 * n**-0.5, 200)
     assert held >= 0.94

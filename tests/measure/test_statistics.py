@@ -22,8 +22,11 @@ from tunelab.measure.pairs import (
     seed_pool,
     tied_groups,
 )
+from tunelab.measure.regression import regression_score_function
+from tunelab.measure.reward import mean_score
 from tunelab.measure.statistics import (
     RunScore,
+    class_f1,
     freedom,
     mean_interval,
     replicates,
@@ -378,6 +381,103 @@ def test_the_pool_never_lowers_a_method_s_own_seed_variance_nor_gives_one_to_equ
 
 
 # --- many pairs -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("unit", [1e-3, 1.0, 1e3])
+def test_rewards_of_any_unit_are_compared_as_in_a_paired_t_test(unit: float) -> None:
+    """A reward has no scale of its own: in thousandths or thousands the same p, which two single models share
+    with scipy's paired t test; and what differs by less than its noise is not found."""
+    random = np.random.default_rng(3)
+    base_N = random.normal(size=200)
+    one_N, other_N = base_N + 0.2 * random.normal(size=200) + 0.08, base_N + 0.2 * random.normal(size=200)
+    found = compare_pair([mean_score(unit * one_N)], [mean_score(unit * other_N)], 200, resamples=20_000)
+    right = stats.ttest_rel(one_N, other_N)
+    assert found.p == pytest.approx(float(right.pvalue), rel=0.1)
+    assert found.p < 0.05
+    low, high = right.confidence_interval()
+    assert (found.low / unit, found.high / unit) == pytest.approx((low, high), abs=2e-3)
+    equal = compare_pair([mean_score(unit * one_N)], [mean_score(unit * one_N)], 200)
+    assert (equal.value, equal.p) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("copies", [1, 4])
+def test_items_of_a_group_count_once(copies: int) -> None:
+    """Every item several times over, told as groups, is what the items by themselves are: nothing is gained by
+    asking the same thing again. Not told, the interval would be half as wide."""
+    random = np.random.default_rng(5)
+    base = [random.normal(size=60) for _ in range(6)]
+
+    def runs(values: list[np.ndarray]) -> list[RunScore]:
+        found = [mean_score(np.repeat(own, copies)) for own in values]
+        for score in found:
+            score.groups_N = np.repeat(np.arange(60), copies)
+        return found
+
+    plain = compare_pair([mean_score(v) for v in base[:3]], [mean_score(v) for v in base[3:]], 60)
+    grouped = compare_pair(runs(base[:3]), runs(base[3:]), 60 * copies)
+    assert (grouped.value, grouped.low, grouped.high, grouped.p) == pytest.approx(
+        (plain.value, plain.low, plain.high, plain.p)
+    )
+    one = mean_interval([mean_score(v) for v in base[:3]], 60)
+    assert mean_interval(runs(base[:3]), 60 * copies) == pytest.approx(one)
+
+
+def test_single_models_on_grouped_items_do_not_take_mcnemar() -> None:
+    right_N, other_N = np.repeat([1, 0, 1, 1], 25), np.repeat([1, 1, 0, 0], 25)
+    scores = [score_function("accuracy", own, np.ones(100)) for own in (right_N, other_N)]
+    assert compare_pair([scores[0]], [scores[1]], 100).test == "mcnemar"
+    for score in scores:
+        score.groups_N = np.repeat(np.arange(4), 25)
+    found = compare_pair([scores[0]], [scores[1]], 100)
+    assert found.test == "bootstrap"
+    assert found.p > 0.3  # four texts
+
+
+def test_three_rows_of_a_class_prove_nothing() -> None:
+    """Among 400 test rows a class has 3. One method finds all of them with every seed, the other none."""
+    targets_N = np.zeros(400, dtype=int)
+    targets_N[:3] = 1
+    none, every = np.zeros(400, dtype=int), targets_N.copy()
+    found = compare_pair([class_f1(every, targets_N, 1)] * 2, [class_f1(none, targets_N, 1)] * 2, 400)
+    assert found.value == 1
+    assert found.p > 0.05
+    low = mean_interval([class_f1(every, targets_N, 1)] * 2, 400)[1]
+    assert low < 0.6
+
+
+def test_a_method_of_which_one_seed_is_left_is_as_unsure_as_the_others() -> None:
+    random = np.random.default_rng(7)
+    hard_N = random.normal(size=400)
+
+    def runs(shift: float, seeds: int) -> list[RunScore]:
+        own = [shift + 0.3 * random.normal() for _ in range(seeds)]
+        return [mean_score(hard_N + value + 0.1 * random.normal(size=400)) for value in own]
+
+    many = [runs(0.0, 3) for _ in range(4)]
+    pool, left = seed_pool(many, 400), runs(0.6, 1)
+    sure = compare_pair(left, many[0], 400, pool=pool)
+    unsure = compare_pair(left, many[0], 400, pool=pool, seeded=True)
+    assert unsure.high - unsure.low > 1.3 * (sure.high - sure.low)
+    assert unsure.value == sure.value
+
+
+def test_without_any_spread_it_is_the_sign_test() -> None:
+    """A rule that is always worth 1 against one that is always worth -1, on 3 prompts and on 10."""
+    few, many = (compare_pair([mean_score(np.ones(n))], [mean_score(-np.ones(n))], n) for n in (3, 10))
+    assert few.p == 0.25
+    assert few.low <= 0
+    assert many.p == 2**-9
+    assert many.low > 0
+    one = compare_pair([mean_score(np.ones(1))], [mean_score(np.zeros(1))], 1)
+    assert (one.p, one.low) == (1.0, 0.0)
+
+
+def test_a_correlation_of_one_on_five_rows_is_not_sure() -> None:
+    numbers = np.arange(5.0)
+    value, low, high = mean_interval([regression_score_function("spearman", numbers, numbers)], 5)
+    assert value == pytest.approx(1)
+    assert low < 0.97
+    assert high <= 1
 
 
 def test_holm_by_hand() -> None:

@@ -224,9 +224,25 @@ def test_a_reward_from_rated_answers_reads_prompt_and_answer(tmp_path: Path) -> 
 def test_flags_by_hand() -> None:
     """Twice as long, every 3-gram after the first repeated, the judge against the reward, all alike."""
     same, other = "a a a a a a", ("b c d e", "f g h i", "j k l m")
-    found = hacking_flags([same] * 3, other, (12.0, 6.0), (1.0, 0.0), (0.2, 0.5))
+    up, down = (np.array([1.0, 1.1, 0.9]), np.zeros(3)), (np.array([0.2, 0.1, 0.3]), np.full(3, 0.5))
+    found = hacking_flags([same] * 3, other, (12.0, 6.0), up, down)
     assert len(found) == 4
-    assert hacking_flags(list(other), other, (6.0, 6.0), (1.0, 0.0), (0.6, 0.5)) == []
+    assert hacking_flags(list(other), other, (6.0, 6.0), up, up) == []
+    assert hacking_flags(list(other), other, (6.0, 6.0), up, down) == [found[2]]
+
+
+def test_a_rise_within_its_noise_is_no_gamed_reward() -> None:
+    """In 2,000 pairs of equal models the reward's mean rises and the judge's falls every fourth time; 5 % of 5 %
+    are flagged."""
+    random = np.random.default_rng(0)
+    texts = [f"{i} b c d" for i in range(50)]
+    flagged = sum(
+        bool(
+            hacking_flags(texts, texts, (4.0, 4.0), tuple(random.normal(size=(2, 50))), (judged, 0 * judged))
+        )
+        for judged in random.normal(size=(2000, 50))
+    )
+    assert 0 < flagged < 0.01 * 2000
 
 
 def test_the_mean_is_weighted() -> None:

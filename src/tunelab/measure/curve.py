@@ -1,6 +1,6 @@
 """Learning curves: what further labelled rows would be worth, and which method leads from how many rows on.
 
-    score(n) = a - b n^(-c)        b >= 0, a <= 1, c in [0.1, 1.5]
+    score(n) = a - b n^(-c)        b >= 0, a at most what a score can be, c in [0.1, 1.5]
 
 The power law of Hestness et al. 2017, "Deep Learning Scaling is Predictable, Empirically", arXiv:1712.00409,
 section 3. Mahmood et al. 2022, "How Much More Data Do I Need?", CVPR, arXiv:2207.01725, section 3, found that
@@ -29,12 +29,13 @@ _TAIL = 2.5  # percent of the replicates on either side of a 95 % interval
 
 
 def more_rows(
-    rows_K: np.ndarray, scores_K: np.ndarray, replicates_RK: np.ndarray, further: int
+    rows_K: np.ndarray, scores_K: np.ndarray, replicates_RK: np.ndarray, further: int, top: float = 1.0
 ) -> tuple[float, float, float] | None:
     """Expected gain of the score from `further` training rows beyond the most of `rows_K`, with its interval.
 
-    scores_K: mean test score in [0, 1] at each number of training rows; replicates_RK: bootstrap replicates
-    of it, a row's columns drawn with the same test items (and seeds).
+    scores_K: mean test score at each number of training rows; replicates_RK: bootstrap replicates of it, a
+    row's columns drawn with the same test items (and seeds); top: no score is above this (infinite: none is
+    known), and so is no `a`.
 
     The value is the power law's, fitted by least squares to the scores. The interval runs from the least
     2.5th to the greatest 97.5th percentile of the gain over the replicates among the laws above, and contains
@@ -63,23 +64,23 @@ def more_rows(
         return None
     n = np.append(rows, rows.max() + further) / rows.max()  # so that b is of the size of the score
     laws = [
-        _fit(curves, n[None, :] ** -_EXPONENTS[:, None], bounded=True),
-        _fit(curves, -np.log(n)[None, :], bounded=False),
-        _fit(curves, np.exp(-n[None, :] / _SCALES[:, None]), bounded=True),
+        _fit(curves, n[None, :] ** -_EXPONENTS[:, None], top),
+        _fit(curves, -np.log(n)[None, :], np.inf),
+        _fit(curves, np.exp(-n[None, :] / _SCALES[:, None]), top),
     ]
-    gains = [_gain(law, curves, int(rows.argmax())) for law in laws]
+    gains = [_gain(law, curves, int(rows.argmax()), top) for law in laws]
     value = float(gains[0][0])
     ends = [value, *np.percentile([gain[1:] for gain in gains], (_TAIL, 100 - _TAIL), axis=1).ravel()]
     if not any(_fits(law[:, :-1] - curves) for law in laws):
-        ends += [0.0, *np.percentile(_straight(rows, curves[1:], further), (_TAIL, 100 - _TAIL))]
+        ends += [0.0, *np.percentile(_straight(rows, curves[1:], further, top), (_TAIL, 100 - _TAIL))]
     return value, float(min(ends)), float(max(ends))
 
 
-def _fit(curves_MK: np.ndarray, shapes_GL: np.ndarray, bounded: bool) -> np.ndarray:
+def _fit(curves_MK: np.ndarray, shapes_GL: np.ndarray, top: float) -> np.ndarray:
     """The score = a - b x of least squared error to each curve, [M, L]; L: the K measured numbers of rows,
     and the one asked for.
 
-    shapes_GL: falling shapes x. For each, a and b >= 0 (and a <= 1, if bounded) have a closed form, and the
+    shapes_GL: falling shapes x. For each, a <= top and b >= 0 have a closed form, and the
     best of the shapes is taken.
     """
     x_GK = shapes_GL[:, :-1]
@@ -87,20 +88,20 @@ def _fit(curves_MK: np.ndarray, shapes_GL: np.ndarray, bounded: bool) -> np.ndar
     falling_GK = x_GK - x_G[:, None]
     b_MG = np.maximum(-curves_MK @ falling_GK.T / (falling_GK**2).sum(1), 0.0)
     a_MG = y_M1 + b_MG * x_G
-    if bounded:
-        # The squared error is convex: where its least point has a > 1, the best allowed one has a = 1.
-        over_MG = a_MG > 1
-        b_MG = np.where(over_MG, (1 - curves_MK) @ x_GK.T / (x_GK**2).sum(1), b_MG)
-        a_MG = np.where(over_MG, 1.0, a_MG)
+    if np.isfinite(top):
+        # The squared error is convex: where its least point has a > top, the best allowed one has a = top.
+        over_MG = a_MG > top
+        b_MG = np.where(over_MG, (top - curves_MK) @ x_GK.T / (x_GK**2).sum(1), b_MG)
+        a_MG = np.where(over_MG, top, a_MG)
     errors_MG = ((curves_MK[:, None, :] - a_MG[:, :, None] + b_MG[:, :, None] * x_GK) ** 2).sum(2)
     best_M = errors_MG.argmin(1)[:, None]
     a_M1, b_M1 = (np.take_along_axis(each, best_M, 1) for each in (a_MG, b_MG))
     return np.asarray(a_M1 - b_M1 * shapes_GL[best_M[:, 0]])
 
 
-def _gain(law_ML: np.ndarray, curves_MK: np.ndarray, largest: int) -> np.ndarray:
-    """From the largest measured number of rows to the one asked for, [M]; no score rises above 1."""
-    return np.asarray(np.clip(law_ML[:, -1] - law_ML[:, largest], 0, 1 - curves_MK[:, largest]))
+def _gain(law_ML: np.ndarray, curves_MK: np.ndarray, largest: int, top: float) -> np.ndarray:
+    """From the largest measured number of rows to the one asked for, [M]; no score rises above `top`."""
+    return np.asarray(np.clip(law_ML[:, -1] - law_ML[:, largest], 0, top - curves_MK[:, largest]))
 
 
 def _fits(residuals_MK: np.ndarray) -> bool:
@@ -109,11 +110,11 @@ def _fits(residuals_MK: np.ndarray) -> bool:
     return bool((np.abs(residuals_MK[0]) <= _MISFIT * noise_K + 1e-9).all())
 
 
-def _straight(rows_K: np.ndarray, curves_MK: np.ndarray, further: int) -> np.ndarray:
-    """Gain along the line through the last two points, at most to a score of 1."""
+def _straight(rows_K: np.ndarray, curves_MK: np.ndarray, further: int, top: float) -> np.ndarray:
+    """Gain along the line through the last two points, at most to `top`."""
     before, last = np.argsort(rows_K)[-2:]
     slope_M = (curves_MK[:, last] - curves_MK[:, before]) / (rows_K[last] - rows_K[before])
-    return np.asarray(np.minimum(slope_M * further, 1 - curves_MK[:, last]))
+    return np.asarray(np.minimum(slope_M * further, top - curves_MK[:, last]))
 
 
 @dataclass(frozen=True)

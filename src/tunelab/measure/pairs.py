@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from scipy import special
 
-from tunelab.measure.statistics import RunScore, Score, Spread, freedom, spread_of, wilson
+from tunelab.measure.statistics import RunScore, Score, Spread, bounds_of, counted, freedom, spread_of, wilson
 
 __all__ = [
     "Comparison",
@@ -43,8 +43,9 @@ class Comparison:
     test "bootstrap": interval and p are the same t test, p < 0.05 if and only if 0 is outside. "mcnemar":
     p is exact, the interval Newcombe's, widened to reach 0 where p >= 0.05; where p < 0.05 it may hold 0.
 
-    shared: squared standard error that both methods' items cause together. item_variance, seed_variance: the
-    parts of the whole squared standard error that further items shrink, and that they do not.
+    shared: squared standard error that both methods' items cause together; least: no squared standard error
+    below this is believed. item_variance, seed_variance: the parts of the whole squared standard error that
+    further items shrink, and that they do not.
     """
 
     value: float
@@ -55,6 +56,7 @@ class Comparison:
     shared: float
     seeds: tuple[SeedTerm, ...] = ()
     most_freedom: float = float("inf")
+    least: float = 0.0
 
     @property
     def item_variance(self) -> float:
@@ -111,8 +113,11 @@ def _trigamma_inverse(value: float) -> float:
     return float(np.exp(low))
 
 
-def _seed_term(own: Spread, pool: SeedPool | None) -> SeedTerm | None:
-    """None with one run, whose seed is not in question. Runs that are equal in all have no seed at all."""
+def _seed_term(own: Spread, pool: SeedPool | None, seeded: bool) -> SeedTerm | None:
+    """None with one run, whose seed is not in question, or (seeded) is as unsure as those of the pool. Runs
+    that are equal in all have no seed at all."""
+    if own.freedom == 0 and seeded and pool is not None:
+        return SeedTerm(pool.variance, 0.0, min(pool.freedom, pool.total))
     if own.freedom == 0:
         return None
     between, degrees = own.between, float(own.freedom)
@@ -129,6 +134,7 @@ def compare_pair(
     items: int,
     *,
     pool: SeedPool | None = None,
+    seeded: bool = False,
     resamples: int = 2000,
     seed: int = 0,
 ) -> Comparison:
@@ -138,26 +144,44 @@ def compare_pair(
     standard error, the squared standard error being that of the items (c of each method less twice the mean
     covariance of their runs, see `Spread`) plus s²/S of each, which Welch's test adds up likewise; degrees by
     `freedom`. A method with one run is taken as that model, without seeds. A standard error below one item's
-    worth, 1/N, is not believed.
+    worth is not believed: 1/N, or of a score without bounds, whose unit is anyone's, an item's usual distance
+    from the mean, over N.
+
+    seeded: a single run, too, stands for a method whose other seeds failed. Items in groups are drawn and
+    counted by groups.
 
     pool: of all methods of the study. Without it two methods with 3 seeds have 2-4 degrees of freedom, and
     Holm's correction over many pairs then hides large differences.
     """
     right = [run.correct_N for run in (*first, *second) if isinstance(run, RunScore)]
-    if len(first) == len(second) == 1 and len(right) == 2 and right[0] is not None and right[1] is not None:
+    single = len(first) == len(second) == 1 and not (seeded and pool is not None)
+    alone = min(counted(first, items), counted(second, items)) == items
+    if single and alone and len(right) == 2 and right[0] is not None and right[1] is not None:
         return mcnemar(right[0], right[1])
     a, b = (spread_of(runs, items, resamples, seed) for runs in (first, second))
+    items = max(counted(first, items), counted(second, items))
     both = float(a.drawn_SR.mean(0) @ b.drawn_SR.mean(0)) / (resamples - 1)
     shared = max(a.items + b.items - 2 * both, 0.0)
-    terms = tuple(term for own in (a, b) if (term := _seed_term(own, pool)) is not None)
+    terms = tuple(term for own in (a, b) if (term := _seed_term(own, pool, seeded)) is not None)
     between = [(term.lasting + term.passing, term.freedom) for term in terms]
-    error = max(shared + sum(part for part, _ in between), items**-2.0) ** 0.5
+    bounded = all(np.isfinite(bounds_of([*first, *second])))
+    least = items**-2.0 if bounded else (a.single + b.single) / 2 / items
+    error = max(shared + sum(part for part, _ in between), least) ** 0.5
+    if not error or items < 2:
+        return _without_spread(a.value - b.value, items)
     most = pool.total if pool is not None else float("inf")
     degrees = freedom(shared, between, items, most)
     value = a.value - b.value
     half = float(special.stdtrit(degrees, 0.975)) * error
     p = 2 * float(special.stdtr(degrees, -abs(value) / error))
-    return Comparison(value, value - half, value + half, p, "bootstrap", shared, terms, most)
+    return Comparison(value, value - half, value + half, p, "bootstrap", shared, terms, most, least)
+
+
+def _without_spread(value: float, items: int) -> Comparison:
+    """Where nothing tells how noisy the items are, the sign test: all N differ to one side, or none does."""
+    p = min(1.0, 2.0 ** (1 - items)) if value else 1.0
+    half = abs(value) * (1.0 if p >= 0.05 else 0.5)
+    return Comparison(value, value - half, value + half, p, "bootstrap", value**2)
 
 
 def mcnemar(first_N: np.ndarray, second_N: np.ndarray) -> Comparison:
@@ -257,7 +281,7 @@ def more_items(comparison: Comparison, items: int, alpha: float = 0.05, power: f
     def enough(times: float) -> bool:
         shared = comparison.shared / times
         between = [(term.lasting + term.passing / times, term.freedom) for term in comparison.seeds]
-        error = (shared + sum(part for part, _ in between)) ** 0.5
+        error = max(shared + sum(part for part, _ in between), comparison.least / times**2) ** 0.5
         degrees = freedom(shared, between, items, comparison.most_freedom)
         quantiles = special.stdtrit(degrees, 1 - alpha / 2) + special.stdtrit(degrees, power)
         return bool(abs(comparison.value) > float(quantiles) * error)

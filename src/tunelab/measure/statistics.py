@@ -17,7 +17,9 @@ __all__ = [
     "RunScore",
     "Score",
     "Spread",
+    "bounds_of",
     "class_f1",
+    "counted",
     "freedom",
     "mean_interval",
     "replicates",
@@ -50,6 +52,8 @@ class RunScore:
 
     correct_N: which items are right, given only where the score is their share: then two single runs can be
     compared by McNemar's exact test. bounds: the least and the largest value that the score can have.
+    support: how many items have a part in it (None: all). groups_N: number of each item's group, where items
+    belong together (questions on one text): whole groups are drawn, and they are what is counted.
     """
 
     def __init__(
@@ -57,9 +61,12 @@ class RunScore:
         score: Score,
         correct_N: np.ndarray | None = None,
         bounds: tuple[float, float] = (0.0, 1.0),
+        support: int | None = None,
     ) -> None:
         self.correct_N = correct_N
         self.bounds = bounds
+        self.support = support
+        self.groups_N: np.ndarray | None = None
         self._score = score
         self._known: dict[tuple[int, int, int], np.ndarray] = {}
 
@@ -107,7 +114,7 @@ def class_f1(predicted_N: np.ndarray, targets_N: np.ndarray, code: int) -> RunSc
         found_R: np.ndarray = weights_RN @ above_N / np.where(below_R > 0, below_R, 1.0)
         return found_R
 
-    return RunScore(score)
+    return RunScore(score, support=int((below_N > 0).sum()))
 
 
 def _macro_f1(predicted_N: np.ndarray, targets_N: np.ndarray) -> Score:
@@ -131,7 +138,8 @@ def _macro_f1(predicted_N: np.ndarray, targets_N: np.ndarray) -> Score:
 
 
 def _resampled(runs: Sequence[Score], items: int, resamples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Scores [S] and their resamples [S, R]: N items drawn with replacement, the same for all runs."""
+    """Scores [S] and their resamples [S, R]: N items (or their groups) drawn with replacement, the same for
+    all runs."""
     found: list[np.ndarray | None] = [
         run.resampled(items, resamples, seed) if isinstance(run, RunScore) else None for run in runs
     ]
@@ -140,11 +148,15 @@ def _resampled(runs: Sequence[Score], items: int, resamples: int, seed: int) -> 
         parts: list[list[np.ndarray]] = [[runs[s](np.ones((1, items)))] for s in missing]
         random = np.random.default_rng(seed)
         at_once = max(1, _WEIGHTS_AT_ONCE // items)
+        groups_N = _groups(runs)
+        drawable = items if groups_N is None else int(groups_N.max()) + 1
         for first in range(0, resamples, at_once):
             rows = min(at_once, resamples - first)
-            drawn = random.integers(items, size=(rows, items)) + np.arange(rows)[:, None] * items
-            counts: np.ndarray = np.bincount(drawn.ravel(), minlength=rows * items)
-            weights_RN = counts.reshape(rows, items).astype(np.float64)
+            drawn = random.integers(drawable, size=(rows, drawable)) + np.arange(rows)[:, None] * drawable
+            counts: np.ndarray = np.bincount(drawn.ravel(), minlength=rows * drawable)
+            weights_RN = counts.reshape(rows, drawable).astype(np.float64)
+            if groups_N is not None:
+                weights_RN = weights_RN[:, groups_N]
             for s, part in zip(missing, parts, strict=True):
                 part.append(runs[s](weights_RN))
         for s, part in zip(missing, parts, strict=True):
@@ -155,6 +167,19 @@ def _resampled(runs: Sequence[Score], items: int, resamples: int, seed: int) -> 
                 run.remember(items, resamples, seed, scores_R)
     table = np.stack([scores_R for scores_R in found if scores_R is not None])
     return table[:, 0], table[:, 1:]
+
+
+def _groups(runs: Sequence[Score]) -> np.ndarray | None:
+    return next((r.groups_N for r in runs if isinstance(r, RunScore) and r.groups_N is not None), None)
+
+
+def counted(runs: Sequence[Score], items: int) -> int:
+    """How many independent things a method's score rests on: its items, fewer where they come in groups or
+    only some have a part in the score."""
+    groups_N = _groups(runs)
+    found = items if groups_N is None else int(groups_N.max()) + 1
+    supports = [r.support for r in runs if isinstance(r, RunScore) and r.support is not None]
+    return max(min(found, max(supports)), 1) if supports else found
 
 
 @dataclass(frozen=True)
@@ -176,6 +201,11 @@ class Spread:
     rest: float
     freedom: int
     drawn_SR: np.ndarray
+
+    @property
+    def single(self) -> float:
+        """v: the items' part of one run's squared standard error."""
+        return self.items + self.rest * (self.freedom + 1)
 
 
 def spread_of(runs: Sequence[Score], items: int, resamples: int, seed: int) -> Spread:
@@ -217,7 +247,7 @@ def freedom(
     total = shared + sum(part for part, _ in grown)
     own = sum(part**2 / degrees for part, degrees in grown)
     below = shared**2 / max(items - 1, 1) + max(own, (total - shared) ** 2 / most)
-    return float(total**2 / below) if below > 0 else float(items - 1)
+    return float(total**2 / below) if below > 0 else float(max(items - 1, 1))
 
 
 def wilson(share: float, items: float, quantile: float) -> tuple[float, float]:
@@ -242,12 +272,12 @@ def mean_interval(
     from Fisher's z (1915, Biometrika 10:507), one without such bounds lies in the middle of its interval.
     With one run only the items vary: the interval is that of this model, not of the method.
     """
-    own = spread_of(runs, items, resamples, seed)
+    own, items = spread_of(runs, items, resamples, seed), counted(runs, items)
     between = [(own.between, own.freedom)] if own.freedom else []
     quantile = float(special.stdtrit(freedom(own.items, between, items), 0.975))
-    variance, bounds = own.items + own.between, _bounds(runs)
+    variance, bounds = own.items + own.between, bounds_of(runs)
     if bounds == (-1.0, 1.0):
-        return own.value, *_fisher(own.value, quantile * variance**0.5)
+        return own.value, *_fisher(own.value, quantile * variance**0.5, quantile / max(items - 3, 1) ** 0.5)
     if bounds != (0.0, 1.0):
         half = quantile * variance**0.5
         return own.value, max(own.value - half, bounds[0]), min(own.value + half, bounds[1])
@@ -256,20 +286,21 @@ def mean_interval(
     return own.value, *wilson(own.value, binomial / variance if known else items, quantile)
 
 
-def _bounds(runs: Sequence[Score]) -> tuple[float, float]:
-    """Of a score that is no `RunScore`: those of a share."""
+def bounds_of(runs: Sequence[Score]) -> tuple[float, float]:
+    """The least and the largest value of a score; of one that is no `RunScore` those of a share."""
     return next((run.bounds for run in runs if isinstance(run, RunScore)), (0.0, 1.0))
 
 
-def _fisher(value: float, half: float) -> tuple[float, float]:
+def _fisher(value: float, half: float, least: float) -> tuple[float, float]:
     """Limits of a correlation that is `value` give or take `half`, on the scale of its inverse
-    hyperbolic tangent, where its spread does not depend on it.
+    hyperbolic tangent, where its spread does not depend on it; least: half the width there of one without
+    any spread (-1 or 1 in every resample).
 
-    >>> tuple(round(limit, 4) for limit in _fisher(0.8, 0.05))
+    >>> tuple(round(limit, 4) for limit in _fisher(0.8, 0.05, 0.1))
     (0.7442, 0.8447)
     """
-    inner = min(max(value, -1 + 1e-9), 1 - 1e-9)
-    middle, width = float(np.arctanh(inner)), half / (1 - inner**2)
+    inner = min(max(value, -1 + 1e-3), 1 - 1e-3) if not half else min(max(value, -1 + 1e-9), 1 - 1e-9)
+    middle, width = float(np.arctanh(inner)), half / (1 - inner**2) if half else least
     return float(np.tanh(middle - width)), float(np.tanh(middle + width))
 
 

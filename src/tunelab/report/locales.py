@@ -157,9 +157,9 @@ _HEAD = {
     "source": ("Source", "数据来源"),
     "footer": (
         "Made by tunelab {version} from study.json. Everything on this page is in that file; the page needs "
-        "no network. Scores are points of 100; intervals are 95 %.",
+        "no network. Scores are points of 100 where no other unit is named; intervals are 95 %.",
         "由 tunelab {version} 根据 study.json 生成。页面上的全部数字都来自该文件，无需联网。"
-        "得分为百分制；区间均为 95% 置信区间。",
+        "未注明单位的得分为百分制；区间均为 95% 置信区间。",
     ),
 }
 

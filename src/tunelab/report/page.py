@@ -29,16 +29,14 @@ __all__ = ["render", "write_report"]
 
 _TEXT_CHARACTERS = 360  # of a row's text that are shown
 _PLANNED_RUNS = 150  # runs of the plan that are listed
-_NOT_SHARES = (
-    "loss",
-    "mcc",
-    "perplexity",
-    "bits_per_byte",
-    "reward",
-    "untouched_reward",
-    "kl",
-    "answer_tokens",
-)  # scores shown as they are, not in points
+#: Scores shown as they are, not in points: they have a unit of their own.
+_NOT_SHARES = frozenset(
+    (
+        *("loss", "mcc", "perplexity", "bits_per_byte", "rmse", "mae", "kl", "answer_tokens"),
+        *("reward", "untouched_reward", "trained_reward", "untouched_trained_reward", "margin", "mean_score"),
+        *("log_ratio", "chosen_reward", "rejected_reward", "chosen_logps", "rejected_logps"),
+    )
+)
 
 
 def write_report(record: StudyRecord, folder: Path, language: str = "en") -> Path:

@@ -292,9 +292,24 @@ def _prepare_all(config: StudyConfig, entries: Sequence[Candidate], root: Path) 
         if weights in known:
             raise ConfigError(f"models {known[weights]!r} and {name!r} are the same: nothing to compare")
         known[weights] = name
+    if tasks.find(config.task).judged_by_token:
+        _check_like_tokens(config, found)
     digests = {split.digest for each in found.values() for split in each.splits[:1]}
     assert len(digests) == 1, "a split depends on the rows and the seed alone"
     return found
+
+
+def _check_like_tokens(config: StudyConfig, prepared: Mapping[str, Prepared]) -> None:
+    """Losses a token are of one kind: the same tokens, foretold in the same way."""
+    first, *others = prepared
+    for name in others:
+        same = prepared[name].token_digest == prepared[first].token_digest
+        if not same or prepared[name].settings != prepared[first].settings:
+            raise ConfigError(
+                f"{config.task}: {first!r} and {name!r} do not cut the texts into the same tokens, or do not "
+                "foretell them alike, so a loss a token says nothing about which of them is better; compare "
+                "models with one tokenizer and of one kind, or make a study of each"
+            )
 
 
 def _check_tasks(

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tunelab.measure.curve import crossings, more_rows
-from tunelab.measure.statistics import mean_interval, replicates
+from tunelab.measure.statistics import bounds_of, mean_interval, replicates
 from tunelab.records import Crossing, CurvePoint, Interval, MoreRows
 from tunelab.study.execute import Work
-from tunelab.study.predictions import Judged, gather
+from tunelab.study.predictions import Judged, gather, groups_of
 from tunelab.study.prepare import Prepared
 from tunelab.tasks.base import Task
 
@@ -33,7 +33,7 @@ def curve_points(
     """
     points: list[CurvePoint] = []
     more: list[MoreRows] = []
-    folds = len(prepared.splits)
+    folds, groups = len(prepared.splits), groups_of(prepared, task)
     drawn: dict[str, np.ndarray] = {}
     for judged in whole:
         works = [work for work in curve.get(judged.name, ()) if work.name not in failures]
@@ -43,7 +43,7 @@ def curve_points(
         at: list[tuple[int, Judged]] = []
         for share in shares:
             folders = [work.folder for work in works if work.config.share == share]
-            part = gather(judged.name, folders, task, folds)
+            part = gather(judged.name, folders, task, folds, groups)
             if part is not None:
                 at.append((len(prepared.split(0, share).train), part))
         at.append((len(prepared.split(0).train), judged))
@@ -60,7 +60,11 @@ def curve_points(
         )
         drawn[judged.name] = drawn_RK
         gain = more_rows(
-            np.array([p.rows for p in own]), np.array([p.score.value for p in own]), drawn_RK, FURTHER
+            np.array([p.rows for p in own]),
+            np.array([p.score.value for p in own]),
+            drawn_RK,
+            FURTHER,
+            top=bounds_of(judged.scores)[1],
         )
         more.append(
             MoreRows(

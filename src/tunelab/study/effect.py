@@ -98,7 +98,10 @@ def _together(
     variance between such runs is a mean's: that of one method's runs over their number."""
     if len(pairs) < 2:
         return None
-    seeds = min(len(judged.scores) for pair in pairs for judged in pair)
+    seeds = max(len(judged.scores) for pair in pairs for judged in pair)
+    pairs = [pair for pair in pairs if all(len(judged.scores) == seeds for judged in pair)]
+    if not pairs:
+        return None
     first, second = (
         [_mean([pair[side].scores[seed] for pair in pairs]) for seed in range(seeds)] for side in (1, 0)
     )
@@ -112,7 +115,9 @@ def _mean(runs: Sequence[RunScore]) -> RunScore:
         found_R: np.ndarray = np.mean([run(weights_RN) for run in runs], axis=0)
         return found_R
 
-    return RunScore(score, bounds=runs[0].bounds)
+    found = RunScore(score, bounds=runs[0].bounds)
+    found.groups_N = runs[0].groups_N
+    return found
 
 
 def _classes(pairs: Sequence[tuple[Judged, Judged]], items: int) -> list[tuple[ClassEffect, ...]]:

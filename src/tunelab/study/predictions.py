@@ -9,6 +9,7 @@ import pandas as pd
 
 from tunelab.measure.metrics import softmax
 from tunelab.measure.statistics import RunScore
+from tunelab.study.prepare import Prepared
 from tunelab.study.run import read_record
 from tunelab.tasks.base import Task
 
@@ -39,8 +40,26 @@ class Judged:
         return int(self.errors_SN.shape[1])
 
 
-def gather(name: str, folders: Sequence[Path], task: Task, folds: int) -> Judged | None:
-    """Predictions of one method, seed by seed; seeds that lack a fold are left out, None: all do."""
+def groups_of(prepared: Prepared, task: Task) -> np.ndarray | None:
+    """The number of each item's group, where items belong together by the user's word or by the task's
+    (questions on one text, pairs of one prompt); None: each stands for itself."""
+    frame = prepared.table.frame
+    by_task = task.grouping(prepared.table)
+    if "group" in frame and (frame["group"] != "").any():
+        keys = [own or f"row {i}" for i, own in enumerate(frame["group"])]
+    elif by_task is not None:
+        keys = list(by_task)
+    else:
+        return None
+    codes_N: np.ndarray = np.unique(np.array(keys, dtype=object), return_inverse=True)[1]
+    return codes_N
+
+
+def gather(
+    name: str, folders: Sequence[Path], task: Task, folds: int, groups: np.ndarray | None = None
+) -> Judged | None:
+    """Predictions of one method, seed by seed; seeds that lack a fold are left out, None: all do. groups: as
+    `groups_of` gives them."""
     by_seed: dict[int, list[Path]] = {}
     for folder in folders:
         by_seed.setdefault(read_record(folder)["seed"] // folds, []).append(folder)
@@ -49,15 +68,22 @@ def gather(name: str, folders: Sequence[Path], task: Task, folds: int) -> Judged
         return None
     frames = [_frame(parts) for parts in whole]
     known = bool(task.classes)
+    scores = tuple(_score(frame, task) for frame in frames)
+    parts = tuple(task.part_scores(frame) for frame in frames)
+    if groups is not None:
+        own_N = np.unique(groups[frames[0]["item"].to_numpy()], return_inverse=True)[1]
+        if own_N.max() + 1 < len(own_N):
+            for score in (*scores, *(part for own in parts for part in own.values())):
+                score.groups_N = own_N
     return Judged(
         name=name,
-        scores=tuple(task.run_score(frame) for frame in frames),
+        scores=scores,
         errors_SN=np.stack([task.errors(frame) for frame in frames]),
         said_SN=np.stack([frame["prediction"].to_numpy() for frame in frames]),
         predicted_SN=np.stack([_codes(frame["prediction"], task) for frame in frames]) if known else None,
         confidence_SN=np.stack([_confidence(frame) for frame in frames]) if known else None,
         folders=tuple(folder for parts in whole for folder in parts),
-        parts=tuple(task.part_scores(frame) for frame in frames),
+        parts=parts,
     )
 
 
@@ -89,5 +115,23 @@ def _confidence(frame: pd.DataFrame) -> np.ndarray:
     return best
 
 
+def _score(frame: pd.DataFrame, task: Task) -> RunScore:
+    """The deciding score; a correlation within each fold, whose models have offsets and scales of their own,
+    and the folds weighed by their items."""
+    folds_N = frame["fold"].to_numpy()
+    if task.deciding != "spearman" or not folds_N.max():
+        return task.run_score(frame)
+    places = [np.flatnonzero(folds_N == fold) for fold in np.unique(folds_N)]
+    parts = [(at, task.run_score(frame.iloc[at])) for at in places]
+
+    def score(weights_RN: np.ndarray) -> np.ndarray:
+        sums = [(weights_RN[:, at].sum(1), own(weights_RN[:, at])) for at, own in parts]
+        found: np.ndarray = sum(weight * value for weight, value in sums) / weights_RN.sum(1)
+        return found
+
+    return RunScore(score, bounds=parts[0][1].bounds)
+
+
 def _frame(folders: Sequence[Path]) -> pd.DataFrame:
-    return pd.concat([pd.read_parquet(f / "predictions.parquet") for f in folders]).sort_values("item")
+    parts = [pd.read_parquet(f / "predictions.parquet").assign(fold=i) for i, f in enumerate(folders)]
+    return pd.concat(parts).sort_values("item")

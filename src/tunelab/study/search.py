@@ -141,17 +141,32 @@ def read_curve(folder: Path, deciding: str) -> list[tuple[int, float]]:
     return curve
 
 
-def bars(curve: Sequence[tuple[int, float]], rows: int, total: int) -> tuple[tuple[int, float], ...]:
+def bars(
+    curve: Sequence[tuple[int, float]], rows: float, total: int, deciding: str = "accuracy"
+) -> tuple[tuple[int, float], ...]:
     """(step, score) that another trial must have reached by then, from the best trial's curve.
 
-    rows: validation rows; total: steps of a whole trial.
+    rows: validation rows, for macro F1 as many as an accuracy would need to be as noisy (`effective_rows`);
+    total: steps of a whole trial. None for scores that do not tell their own noise: a loss, a reward.
 
     >>> [(step, round(score, 4)) for step, score in bars([(1, 0.5), (2, 0.6), (3, 0.8)], rows=100, total=3)]
     [(2, 0.502)]
+    >>> bars([(1, -3.7), (2, -3.6), (3, -3.5)], rows=100, total=3, deciding="-loss")
+    ()
     """
     found = []
     for step, score in curve:
-        if _GRACE * total < step < total:
-            share = min(max(score, 0.5 / rows), 1 - 0.5 / rows)
-            found.append((step, score - _ERRORS * math.sqrt(share * (1 - share) / rows)))
+        error = _standard_error(score, rows, deciding)
+        if error is not None and _GRACE * total < step < total:
+            found.append((step, score - _ERRORS * error))
     return tuple(found)
+
+
+def _standard_error(score: float, rows: float, deciding: str) -> float | None:
+    """Of a correlation by Fisher's z, of a share the binomial one."""
+    if deciding.startswith("-") or deciding == "reward":
+        return None
+    if deciding == "spearman":
+        return (1 - min(score**2, 1.0)) / math.sqrt(max(rows - 3, 1))
+    share = min(max(score, 0.5 / rows), 1 - 0.5 / rows)
+    return math.sqrt(share * (1 - share) / rows)

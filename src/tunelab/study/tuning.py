@@ -1,5 +1,6 @@
 """Which runs a study consists of: trials first, then each method's chosen settings with every seed."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from tunelab import methods
 from tunelab.config import RunConfig, StudyConfig, TrainConfig, build
 from tunelab.errors import ConfigError, NotFiniteError
+from tunelab.measure.race import effective_rows
 from tunelab.records import Trial
 from tunelab.study.candidates import Candidate
 from tunelab.study.execute import Executor, Work
@@ -216,8 +218,12 @@ class Tuning:
             return ()
         folder = self._runs / best[1]
         record = read_record(folder)
-        rows = len(self._prepared[entry.model.name].split(fold).valid)
-        return bars(read_curve(folder, record["deciding"]), rows, record["training"]["planned_steps"])
+        prepared, deciding = self._prepared[entry.model.name], record["deciding"]
+        valid = prepared.split(fold).valid
+        rows: float = len(valid)
+        if deciding == "macro_f1":
+            rows = effective_rows(list(Counter(prepared.labels(valid)).values()))
+        return bars(read_curve(folder, deciding), rows, record["training"]["planned_steps"], deciding)
 
     def _judged(self, entry: Candidate, fold: int) -> list[Work]:
         folds, works = self._design.folds, []

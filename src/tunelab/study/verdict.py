@@ -14,7 +14,7 @@ from tunelab.data.split import Split
 from tunelab.errors import TrainingError
 from tunelab.measure.calibration import calibration_bins, confusion
 from tunelab.measure.pairs import Comparison, SeedPool, compare_pair, holm, more_items, seed_pool, tied_groups
-from tunelab.measure.statistics import mean_interval
+from tunelab.measure.statistics import counted, mean_interval
 from tunelab.provenance import machine, versions
 from tunelab.records import (
     Advice,
@@ -37,7 +37,7 @@ from tunelab.study.curve import curve_points
 from tunelab.study.effect import augmentation_of
 from tunelab.study.execute import Work
 from tunelab.study.policies import policies_of, written_of
-from tunelab.study.predictions import Judged, codes_of, gather, truth
+from tunelab.study.predictions import Judged, codes_of, gather, groups_of, truth
 from tunelab.study.prepare import Prepared
 from tunelab.study.run import read_record
 from tunelab.study.tuning import Design
@@ -86,7 +86,7 @@ def conclude(evidence: Evidence) -> StudyRecord:
     found.sort(key=lambda j: -intervals[j.name][0])
     names = [j.name for j in found]
     pool = seed_pool([j.scores for j in found], items)
-    pairs = _pairs(found, items, pool)
+    pairs = _pairs(found, items, pool, evidence.design.seeds > 1)
     different = {frozenset((p.first, p.second)): p.different for p in pairs}
     groups = tied_groups(names, lambda a, b: different[frozenset((a, b))])
     group_of = {name: number for number, group in enumerate(groups, 1) for name in group}
@@ -96,8 +96,9 @@ def conclude(evidence: Evidence) -> StudyRecord:
         _result(evidence, j, entries[j.name], group_of[j.name], intervals[j.name], labels_N, task)
         for j in found
     ]
-    base, gaps = _baselines(evidence, found[0], pool, labels_N, task)
-    advice = _advise(evidence, results, groups[0], pairs, gaps, items)
+    base, tested = _baselines(evidence, found, pool, labels_N, task)
+    gaps = [tested[found[0].name, result.name] for result in base]
+    advice = _advise(evidence, results, groups[0], pairs, tested, items)
     works = [w for many in (*evidence.judged.values(), *evidence.curve.values()) for w in many]
     split = own.split(0)
     augmented = (
@@ -155,8 +156,9 @@ def _gathered(evidence: Evidence, task: Task) -> tuple[list[Judged], list[str]]:
     """The methods that have all folds for some seed, and the notes with what is said of the others."""
     notes = list(evidence.notes)
     found: list[Judged] = []
+    groups = groups_of(next(iter(evidence.prepared.values())), task)
     for name, works in evidence.judged.items():
-        judged = gather(name, [work.folder for work in works], task, evidence.design.folds)
+        judged = gather(name, [work.folder for work in works], task, evidence.design.folds, groups)
         if judged is None:
             notes.append(f"{name} is not in the table: no seed has all folds")
         else:
@@ -164,6 +166,12 @@ def _gathered(evidence: Evidence, task: Task) -> tuple[list[Judged], list[str]]:
     if not found:
         name, error = next(iter(evidence.failures.items()), ("", "no run finished"))
         raise TrainingError(f"no method finished on all folds. The first failure, {name}: {error}")
+    own = counted(found[0].scores, found[0].items)
+    if own < found[0].items:
+        notes.append(
+            f"the {found[0].items:,} test items belong to {own:,} groups (a text, a prompt or your group "
+            "column), which are what intervals and tests count"
+        )
     return found, notes
 
 
@@ -171,10 +179,10 @@ def _sizes(split: Split) -> dict[str, int]:
     return {"train": len(split.train), "valid": len(split.valid), "test": len(split.test)}
 
 
-def _pairs(found: Sequence[Judged], items: int, pool: SeedPool | None) -> list[Pair]:
-    """Every two methods on the same items, Holm-corrected over all pairs."""
+def _pairs(found: Sequence[Judged], items: int, pool: SeedPool | None, seeded: bool) -> list[Pair]:
+    """Every two methods on the same items, Holm-corrected over all pairs; seeded: see `compare_pair`."""
     tested = [
-        (a.name, b.name, compare_pair(a.scores, b.scores, items, pool=pool))
+        (a.name, b.name, compare_pair(a.scores, b.scores, items, pool=pool, seeded=seeded))
         for i, a in enumerate(found)
         for b in found[i + 1 :]
     ]
@@ -295,18 +303,20 @@ def _mean_scores(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 def _baselines(
     evidence: Evidence,
-    best: Judged,
+    found: Sequence[Judged],
     pool: SeedPool | None,
     labels_N: np.ndarray,
     task: Task,
-) -> tuple[list[MethodResult], list[BaselineGap]]:
-    """The baselines' rows and how far the best method is above each (Holm-corrected among themselves)."""
+) -> tuple[list[MethodResult], dict[tuple[str, str], BaselineGap]]:
+    """The baselines' rows, and how far each method is above each: (method, baseline). Corrected (Holm) for
+    all these tests, since the best method is found on the very rows on which it is held against them."""
     by_name: dict[str, list[Path]] = {}
     for folder in evidence.baselines:
         by_name.setdefault(read_record(folder)["method"], []).append(folder)
-    results, tests = [], []
+    results, tests = [], {}
+    groups = groups_of(next(iter(evidence.prepared.values())), task)
     for name, folders in by_name.items():
-        judged = gather(name, folders, task, evidence.design.folds)
+        judged = gather(name, folders, task, evidence.design.folds, groups)
         if judged is None:
             continue
         records = [read_record(folder) for folder in judged.folders]
@@ -328,16 +338,19 @@ def _baselines(
                 runs=tuple(folder.name for folder in judged.folders),
             )
         )
-        tests.append((name, compare_pair(best.scores, judged.scores, items, pool=pool)))
-    gaps = [
-        BaselineGap(
+        for method in found:
+            tests[method.name, name] = compare_pair(method.scores, judged.scores, items, pool=pool)
+    gaps = {
+        (method, name): BaselineGap(
             baseline=name,
             difference=Interval(value=test.value, low=test.low, high=test.high),
             p_holm=float(p),
             different=bool(p < _ALPHA),
         )
-        for (name, test), p in zip(tests, holm([test.p for _, test in tests]), strict=True)
-    ]
+        for ((method, name), test), p in zip(
+            tests.items(), holm([test.p for test in tests.values()]), strict=True
+        )
+    }
     return sorted(results, key=lambda r: -r.score.value), gaps
 
 
@@ -346,21 +359,31 @@ def _advise(
     results: Sequence[MethodResult],
     group: Sequence[str],
     pairs: Sequence[Pair],
-    gaps: Sequence[BaselineGap],
+    gaps: Mapping[tuple[str, str], BaselineGap],
     items: int,
 ) -> Advice:
-    """The cheapest of the best group, by tuning and training together."""
+    """The cheapest of the best group, by tuning and training together; of those alone that surely beat every
+    baseline that the best does."""
     by_name = {r.name: r for r in results}
 
     def spent(name: str) -> float:
         cost = by_name[name].cost
-        return cost.tuning_seconds + len(by_name[name].runs) * (cost.train_seconds + cost.evaluation_seconds)
+        runs = evidence.design.seeds * evidence.design.folds  # (one that failed is no saving)
+        return cost.tuning_seconds + runs * (cost.train_seconds + cost.evaluation_seconds)
 
-    limit = min(map(spent, group)) * (1 + _LIKE_COST)
-    chosen = next(name for name in group if spent(name) <= limit)  # the best score goes first
+    def beats(name: str) -> set[str]:
+        return {
+            gap.baseline
+            for (method, _), gap in gaps.items()
+            if method == name and gap.different and gap.difference.value > 0
+        }
+
+    worthy = [name for name in group if beats(name) >= beats(results[0].name)]
+    limit = min(map(spent, worthy)) * (1 + _LIKE_COST)
+    chosen = next(name for name in worthy if spent(name) <= limit)  # the best score goes first
     best, runner_up = results[0].name, results[1].name if len(results) > 1 else None
     close = next((p for p in pairs if {p.first, p.second} == {best, runner_up}), None)
-    beaten = [gap for gap in gaps if not (gap.different and gap.difference.value > 0)]
+    unbeaten = [gap for (name, base), gap in gaps.items() if name == best and base not in beats(best)]
     warnings = [
         *(["one_seed"] if evidence.design.seeds == 1 else []),
         *(["few_items"] if items < _FEW_ITEMS else []),
@@ -376,7 +399,7 @@ def _advise(
         cost_share=spent(chosen) / spent(best) if spent(best) else 1.0,
         runner_up=runner_up,
         more_items=close.more_items if close else None,
-        baseline=min(beaten, key=lambda gap: gap.difference.value).baseline if beaten else None,
+        baseline=min(unbeaten, key=lambda gap: gap.difference.value).baseline if unbeaten else None,
         warnings=tuple(warnings),
     )
 

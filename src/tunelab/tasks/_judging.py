@@ -19,6 +19,8 @@ class Judging(Learning):
 
     #: Columns of texts that `decode` reads (workers get no others).
     reads: ClassVar[tuple[str, ...]] = ()
+    #: The deciding score is a loss a token: only models that cut texts into the same tokens can be compared.
+    judged_by_token: ClassVar[bool] = False
     #: Its baselines (see `study/baselines.py`); None: those for classes, or for numbers.
     baselines: ClassVar[tuple[str, ...] | None] = None
 

@@ -178,11 +178,11 @@ def written_scores(outputs: np.ndarray) -> dict[str, float]:
 
 def flags(predictions: pd.DataFrame) -> list[str]:
     """See `hacking_flags`; predictions: with the columns that `respond` gave."""
-    mean = {name: float(predictions[name].astype(float).mean()) for name in COLUMNS[2:]}
+    said = {name: predictions[name].to_numpy(np.float64) for name in COLUMNS[2:]}
     return hacking_flags(
         predictions["prediction"].tolist(),
         predictions["untouched"].tolist(),
-        (mean["tokens"], mean["untouched_tokens"]),
-        (mean["trained_reward"], mean["untouched_trained_reward"]),
-        (mean["reward"], mean["untouched_reward"]),
+        (float(said["tokens"].mean()), float(said["untouched_tokens"].mean())),
+        (said["trained_reward"], said["untouched_trained_reward"]),
+        (said["reward"], said["untouched_reward"]),
     )

@@ -90,6 +90,7 @@ class Foretelling(Task):
 
     per_token = True
     token_by_token = True
+    judged_by_token = True
     needs_labels = False
     pipeline = ("text-generation", "")
     #: Whether bits per byte say something: every token of the text is foretold.

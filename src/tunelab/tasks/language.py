@@ -102,6 +102,7 @@ class Language(Foretelling):
     paper = "Gururangan et al., Don't Stop Pretraining, 2020, arXiv:2004.10964"
     model_class = "AutoModelForCausalLM"
     Settings = LanguageSettings
+    read_by = ("objective", "masked_ratio")
     windowed = True
     settings: LanguageSettings
 
