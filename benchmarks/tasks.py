@@ -105,12 +105,12 @@ SETS: dict[str, Set] = {
         "",
         {
             f"{part}.{end}": (f"{name}.java-cs.txt.{end}", most)
-            for part, name, most in (("train", "train", 1000), ("valid", "valid", 100), ("test", "test", 300))
+            for part, name, most in (("train", "train", 1000), ("valid", "valid", 50), ("test", "test", 200))
             for end in ("java", "cs")
         },
         _LM,
         columns={"text": "java", "label": "cs"},
-        own={"rewrite.metric": "bleu", "rewrite.max_new_tokens": 96},
+        own={"rewrite.metric": "bleu", "rewrite.max_new_tokens": 64},
         seeds=2,
     ),
     "alpaca_en": Set("instruct", _STORIES, 3, _DEMO, {"all.json": "alpaca_en_demo.json"}, _LM),

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+from scipy import special
 
 __all__ = ["Crossing", "crossings", "more_rows"]
 
@@ -121,8 +122,8 @@ def _straight(rows_K: np.ndarray, curves_MK: np.ndarray, further: int, top: floa
 class Crossing:
     """From `rows` training rows on `first` is ahead of `second`, at every number of rows that was measured.
 
-    difference: score of first minus score of second at `rows`, with its 95 % interval; sure: the interval
-    excludes 0; overtakes: with fewer rows first was not ahead.
+    difference: score of first minus score of second at `rows`, with its 95 % interval; sure: it excludes 0
+    with Bonferroni's correction for all pairs, too; overtakes: with fewer rows first was not ahead.
     """
 
     first: str
@@ -149,6 +150,8 @@ def crossings(rows_K: np.ndarray, replicates: Mapping[str, np.ndarray]) -> tuple
     """
     order = np.argsort(rows_K)
     found = []
+    pairs = len(replicates) * (len(replicates) - 1) // 2
+    needed = float(special.ndtri(1 - _TAIL / 100 / max(pairs, 1)))
     for one, other in combinations(replicates, 2):
         drawn = (replicates[one] - replicates[other])[:, order]
         lead = drawn.mean(0)
@@ -162,7 +165,6 @@ def crossings(rows_K: np.ndarray, replicates: Mapping[str, np.ndarray]) -> tuple
         low, high = np.percentile(sign * drawn[:, at], (_TAIL, 100 - _TAIL))
         rows = int(rows_K[order[at]])
         value = float(sign * lead[at])
-        found.append(
-            Crossing(first, second, rows, (value, float(low), float(high)), bool(low > 0), len(behind) > 0)
-        )
+        sure = bool(low > 0 and value > needed * drawn[:, at].std(ddof=1))
+        found.append(Crossing(first, second, rows, (value, float(low), float(high)), sure, len(behind) > 0))
     return tuple(found)

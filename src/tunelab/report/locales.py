@@ -294,7 +294,7 @@ _CURVES = {
         "{first} is ahead of {second} from {rows} rows on ({difference} points, {low} to {high})",
         "从 {rows} 条起，{first} 领先 {second}（{difference} 个百分点，{low} 至 {high}）",
     ),
-    "crossing_unsure": ("not sure: the interval holds 0", "不确定：区间包含 0"),
+    "crossing_unsure": ("not sure, all pairs considered", "考虑全部比较后，不确定"),
     "curves_none": (
         "This study has no learning curves; {option} adds them.",
         "本次实验没有学习曲线；加上 {option} 即可得到。",

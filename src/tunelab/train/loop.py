@@ -130,7 +130,7 @@ def train(
         journal.step(state.steps, total, loss, share, norm)
 
         if state.steps in due and _evaluate(judge, state, journal):
-            best = _copy(tuned.judged_state())
+            best = _remembered(best, tuned.judged_state(), last=state.steps == total)
         stopping = stop()
         if stopping or (state.steps < total and time.monotonic() >= next_save):
             began = time.monotonic()
@@ -299,8 +299,15 @@ def _not_finite(
     )
 
 
-def _copy(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in state.items()}
+def _remembered(best: Mapping[str, Tensor], state: Mapping[str, Tensor], last: bool) -> Mapping[str, Tensor]:
+    """The state as the best one, in the memory of the one before; of the last step itself: nothing changes it
+    any more."""
+    if last:
+        return state
+    for name, tensor in state.items():
+        if name in best:
+            best[name].copy_(tensor.detach())
+    return {n: best[n] if n in best else tensor.detach().clone() for n, tensor in state.items()}
 
 
 def _snapshot(
@@ -334,9 +341,9 @@ def _unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _resume(
     folder: Path, tuned: Tuned, optimizer: torch.optim.Optimizer, state: Trained, journal: Journal
-) -> dict[str, Tensor]:
+) -> Mapping[str, Tensor]:
     """Puts back what the newest checkpoint has, if there is one; returns the best state so far."""
-    best = _copy(tuned.judged_state())
+    best: Mapping[str, Tensor] = {}
     tuned.on_progress(0, state.total_steps)
     snapshot, notes = checkpoint.latest(folder / "checkpoints")
     if snapshot is not None:
