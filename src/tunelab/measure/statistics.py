@@ -301,7 +301,7 @@ def _fisher(value: float, half: float, least: float) -> tuple[float, float]:
     """
     inner = min(max(value, -1 + 1e-3), 1 - 1e-3) if not half else min(max(value, -1 + 1e-9), 1 - 1e-9)
     middle, width = float(np.arctanh(inner)), half / (1 - inner**2) if half else least
-    return float(np.tanh(middle - width)), float(np.tanh(middle + width))
+    return min(float(np.tanh(middle - width)), value), max(float(np.tanh(middle + width)), value)
 
 
 def replicates(runs: Sequence[Score], items: int, *, resamples: int = 2000, seed: int = 0) -> np.ndarray:
