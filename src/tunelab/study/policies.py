@@ -33,6 +33,8 @@ def _policy(judged: Judged, task: Task, folds: int) -> Policy:
     records = [read_record(folder) for folder in judged.folders]
     whole = pd.concat(frames)
     won = [mean_score(frame["won"].to_numpy(np.float64), (0.0, 1.0)) for frame in frames]
+    for score in won:
+        score.groups_N = judged.scores[0].groups_N
     mean = {
         name: float(whole[name].astype(float).mean())
         for name in (
