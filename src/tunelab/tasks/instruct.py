@@ -7,8 +7,8 @@ The chat template is the tokenizer's own, or a named one that is saved with the 
 All answers of a conversation are learnt, each after what was said before it. Rows that are too long lose
 their end. Deciding score: minus the loss a token on the answers of the test rows.
 
-Conversations are not packed into one row: batches of like length have 3-5 % padding as it is, and packing
-would have to keep them apart in attention and positions of every architecture and method.
+A batch's conversations may lie behind one another in one row (`speed.packing`, train/packing.py), kept apart
+in attention and positions. Off by default: batches of like length have 3-5 % padding as it is.
 """
 
 # T tokens of a row, N items, U answers

@@ -17,6 +17,7 @@ from tunelab.train.asked import asked_only
 from tunelab.train.attention import NAME, register, supports
 from tunelab.train.dropout import fast_dropout
 from tunelab.train.first_token import first_token_only
+from tunelab.train.packing import packed
 from tunelab.train.precision import Precision
 from tunelab.train.trunk import cached_trunk
 from tunelab.train.vocabulary import compact_vocabulary
@@ -61,7 +62,9 @@ def faster(
         if config.attention:
             told["attention"] = stack.enter_context(_cpu_attention(tuned.model))
         seconds, ordinary = 0.0, valid
-        if config.trunk_cache:
+        if config.packing:  # (before the trunk cache, which then sees batches that are not its own)
+            told["packing"] = stack.enter_context(packed(tuned.model, train))
+        if config.trunk_cache and not told.get("packing"):
             trunk = stack.enter_context(cached_trunk(tuned, [train, valid, others], precision, features, key))
             train, valid, _ = trunk.examples
             seconds = trunk.seconds
