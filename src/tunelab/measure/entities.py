@@ -94,7 +94,8 @@ def entity_score_function(name: str, counts: EntityCounts) -> RunScore:
     """The score "f1", "precision", "recall", or one of them with "macro_", of one run for many item weights.
 
     With weights of one it is what `entity_scores` gives. A type without weighted gold or predicted entities
-    is left out of a macro mean; where no entity has weight the score is 0.
+    is left out of a macro mean; where no entity has weight the score is 0. Texts with no entity, given or
+    found, have no part in it.
 
     >>> counts = count_entities([[(0, 1, "PER")], [(0, 1, "PER")]], [[(0, 1, "PER")], [(0, 2, "PER")]])
     >>> entity_score_function("f1", counts)(np.array([[1.0, 1.0], [2.0, 0.0]])).tolist()
@@ -113,7 +114,8 @@ def entity_score_function(name: str, counts: EntityCounts) -> RunScore:
         means_R: np.ndarray = values_RK.sum(1) / np.maximum(present_RK.sum(1), 1)
         return means_R
 
-    return RunScore(score)
+    have_N = (tables[1] + tables[2]).sum(1) > 0
+    return RunScore(score, support=int(have_N.sum()))
 
 
 def _ratio(name: str, found: np.ndarray, predicted: np.ndarray, gold: np.ndarray) -> np.ndarray:
