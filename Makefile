@@ -8,8 +8,8 @@ WORKERS ?= 2
 .PHONY: demo install test check format clean
 
 demo: .venv/demo.done  ## every method on the sample reviews, the table, a winner, a prediction
-	HF_HUB_OFFLINE=1 $(BIN)/tunelab compare $(SAMPLE) --config examples/demo.yaml
-	HF_HUB_OFFLINE=1 $(BIN)/tunelab predict tunelab-out/reviews/winner \
+	HF_HUB_OFFLINE=1 $(BIN)/tunelab compare $(SAMPLE) --config examples/demo.yaml --out tunelab-out/demo
+	HF_HUB_OFFLINE=1 $(BIN)/tunelab predict tunelab-out/demo/winner \
 		--text "Great, another charger that dies in a week." \
 		--text "I can't say I regret buying it, it does its job every single day."
 

@@ -43,7 +43,10 @@ OptionalWords = Annotated[
 Model = Annotated[
     str | None,
     typer.Option(
-        "--model", "-m", help="Local folder, hub id or packaged alias [default: minilm; mini-zh for Chinese]"
+        "--model",
+        "-m",
+        help="Local folder, hub id or packaged alias [default: minilm; Chinese: mini-zh, or mini-zh-lm for "
+        "rewrite, instruct, align]",
     ),
 ]
 TaskName = Annotated[str | None, typer.Option(help="What is learnt: `tunelab tasks` [default: classify]")]

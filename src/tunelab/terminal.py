@@ -128,7 +128,7 @@ def show_study(out: Console, study: Any, advice: Sequence[str], warnings: Sequen
     out.print(
         Text(
             f"Methods of one group cannot be told apart on {record.items:,} test rows{folds} (5 %, "
-            f"Holm-corrected). ★ is the cheapest of the best group.",
+            f"Holm-corrected). ★ is the advised method.",
             style="dim",
         )
     )

@@ -18,16 +18,22 @@ SCORES = {
     "mcc": ("Matthews correlation", "马修斯相关系数"),
     "ece": ("calibration error (ECE)", "校准误差 (ECE)"),
     "loss": ("loss", "损失"),
-    "-loss": ("negative loss per token", "每词元负损失"),
+    "-loss": ("negative loss per token", "负损失（每 token）"),
     "bits_per_byte": ("bits per byte", "每字节比特数"),
     "perplexity": ("perplexity", "困惑度"),
-    "token_accuracy": ("tokens foretold", "词元预测准确率"),
+    "token_accuracy": ("token accuracy", "token 预测准确率"),
     "spearman": ("Spearman correlation", "斯皮尔曼相关系数"),
     "pearson": ("Pearson correlation", "皮尔逊相关系数"),
     "rmse": ("root mean squared error", "均方根误差"),
     "mae": ("mean absolute error", "平均绝对误差"),
     "subset_accuracy": ("all labels right", "标签完全正确率"),
     "exact_match": ("exact match", "完全匹配率"),
+    "f1": ("F1", "F1"),
+    "rougeL": ("ROUGE-L", "ROUGE-L"),
+    "bleu": ("BLEU", "BLEU"),
+    "chrf": ("chrF", "chrF"),
+    "reward": ("reward", "奖励"),
+    "preference_accuracy": ("preference accuracy", "偏好准确率"),
 }
 
 #: Warnings by the code the record has for them.
@@ -208,12 +214,12 @@ _TABLE = {
     "forgetting_causal_lm": (
         "Forgetting: rise of the language model's loss on {n} general sentences, in nats per token (0: nothing "
         "forgotten; untouched model: {base}).",
-        "遗忘：语言模型在 {n} 个通用句子上损失的上升，单位为 nat/词元（0 表示没有遗忘；原模型损失为 {base}）。",
+        "遗忘：语言模型在 {n} 个通用句子上损失的上升，单位为 奈特/token（0 表示没有遗忘；原模型损失为 {base}）。",
     ),
     "forgetting_masked_lm": (
         "Forgetting: rise of the masked language model's loss on {n} general sentences, in nats per token (0: "
         "nothing forgotten; untouched model: {base}).",
-        "遗忘：掩码语言模型在 {n} 个通用句子上损失的上升，单位为 nat/词元（0 表示没有遗忘；原模型损失为 {base}）。",
+        "遗忘：掩码语言模型在 {n} 个通用句子上损失的上升，单位为 奈特/token（0 表示没有遗忘；原模型损失为 {base}）。",
     ),
 }
 
@@ -245,7 +251,7 @@ _PAIRS = {
     "pairs_lead": (
         "Each method against the highest score, {leader}, on the same test rows. p is corrected by Holm for all "
         "{n} pairs of the study; the interval is of this pair alone.",
-        "在同一批测试数据上，各方法与得分最高的 {leader} 逐一比较。p 值已对全部 {n} 个方法对做 Holm 校正；置信区间只针对该对本身。",
+        "在同一批测试数据上，各方法与得分最高的 {leader} 逐一比较。p 值已对全部 {n} 个方法对做 Holm 校正；置信区间只针对该方法对，未经校正。",
     ),
     "versus": ("{leader} minus …", "{leader} 减去…"),
     "difference": ("Difference, points", "差异（百分点）"),
@@ -257,7 +263,7 @@ _PAIRS = {
     "more_items": ("Rows to separate", "区分所需行数"),
     "never": ("no number", "无法区分"),
     "test": ("Test", "检验"),
-    "test_bootstrap": ("bootstrap over rows and seeds", "对数据与种子做自助法"),
+    "test_bootstrap": ("bootstrap over rows and seeds", "对样本和种子的自助法（bootstrap）"),
     "test_mcnemar": ("McNemar, exact", "McNemar 精确检验"),
     "baseline_gaps": ("The best method against the baselines", "最高分方法与基线"),
     "all_pairs": ("All {n} pairs", "全部 {n} 个方法对"),
@@ -270,7 +276,7 @@ _PAIRS = {
 
 _CURVES = {
     "nav_curves": ("More data", "数据量"),
-    "curves": ("Learning curves: what more data would be worth", "学习曲线：更多数据值多少"),
+    "curves": ("Learning curves: what more data would be worth", "学习曲线：增加数据的收益"),
     "curves_lead": (
         "Each method trained on nested shares of the training rows and judged on the same test rows.",
         "每种方法用训练集的嵌套子集训练，并在同一批测试数据上评测。",
@@ -294,7 +300,7 @@ _CURVES = {
         "{first} is ahead of {second} from {rows} rows on ({difference} points, {low} to {high})",
         "从 {rows} 条起，{first} 领先 {second}（{difference} 个百分点，{low} 至 {high}）",
     ),
-    "crossing_unsure": ("not sure, all pairs considered", "考虑全部比较后，不确定"),
+    "crossing_unsure": ("not sure, all pairs considered", "计入全部比较后不显著"),
     "curves_none": (
         "This study has no learning curves; {option} adds them.",
         "本次实验没有学习曲线；加上 {option} 即可得到。",
@@ -337,7 +343,7 @@ _AUGMENT = {
         "{deciding} (95 % interval {low} to {high}, {p}).",
         "数据增强（{recipe}）对{who}没有显著影响：{deciding}变化 {difference} 个百分点（95% 置信区间 {low} 至 {high}，{p}）。",
     ),
-    "augment_methods": ("the {n} methods together", "全部 {n} 种方法"),
+    "augment_methods": ("the {n} methods together", "{n} 种方法整体"),
     "augment_sure": (
         "By itself, the difference is sure for {names}.",
         "单独来看，差异显著的有：{names}。",
@@ -429,7 +435,7 @@ _ROWS = {
     "samples_title": ("What it writes", "生成示例"),
     "samples_lead": (
         "What the model of {advised} writes after some test prompts, the likeliest token each time.",
-        "{advised} 的模型对若干测试提示的回答（每步取概率最高的词元）。",
+        "{advised} 的模型对若干测试提示的回答（每步取概率最高的 token）。",
     ),
     "nav_policies": ("Answers", "回答"),
     "nav_samples": ("Samples", "生成示例"),
@@ -442,7 +448,7 @@ _ROWS = {
         "KL：模型偏离原模型的程度（每个回答，单位奈特）。",
     ),
     "win_rate": ("Win rate", "胜率"),
-    "answer_tokens": ("Tokens", "回答词元数"),
+    "answer_tokens": ("Tokens", "回答 token 数"),
     "ended": ("Ended", "自行结束"),
     "rl_seconds": ("Drawing + reward + updates", "采样 + 奖励 + 更新"),
     "rounds": ("Round by round", "逐轮变化"),
@@ -452,8 +458,8 @@ _ROWS = {
     ),
     "round_reward": ("Reward", "奖励"),
     "round_kl": ("KL, nats an answer", "KL（奈特/回答）"),
-    "round_entropy": ("Entropy, nats a token", "熵（奈特/词元）"),
-    "round_tokens": ("Tokens an answer", "每个回答的词元数"),
+    "round_entropy": ("Entropy, nats a token", "熵（奈特/token）"),
+    "round_tokens": ("Tokens an answer", "每个回答的 token 数"),
     "round_clipped": ("Clipped share", "被裁剪的比例"),
     "round_value_error": ("Error of the value head", "价值头误差"),
     "written": ("Before and after", "训练前后的回答"),
@@ -477,7 +483,7 @@ _ROWS = {
 _DATA = {
     "nav_data": ("Data", "数据"),
     "data": ("What the data doctor found", "数据体检结果"),
-    "data_none": ("Nothing to tell.", "没有发现问题。"),
+    "data_none": ("No findings.", "没有发现问题。"),
     "severity_error": ("error", "错误"),
     "severity_warning": ("warning", "警告"),
     "severity_info": ("info", "提示"),

@@ -107,8 +107,7 @@ def optional(name: str, purpose: str) -> ModuleType:
         if error.name != name:
             raise
         raise ConfigError(
-            f"{purpose} needs the package {name}, which is not installed: pip install 'tunelab[augment]' "
-            f"(or: pip install {name})"
+            f"{purpose} needs the package {name}, which is not installed: python -m pip install {name}"
         ) from error
 
 
