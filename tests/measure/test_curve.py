@@ -129,6 +129,15 @@ def test_who_leads_all_along_overtakes_nobody_and_equals_are_left_out() -> None:
     assert (one.first, one.rows, one.sure, one.overtakes) == ("y", 100, True, False)
 
 
+def test_two_seeds_say_who_leads_although_their_replicates_have_no_mean() -> None:
+    """Student's t with one degree of freedom: the mean of a thousand draws is as wild as one draw."""
+    for seed in range(50):
+        noise = 0.01 * np.random.default_rng(seed).standard_t(1, size=(2, 1000, 3))
+        (one,) = crossings(ROWS[:3], {"low": 0.70 + noise[0], "high": 0.75 + noise[1]})
+        assert (one.first, one.rows, one.overtakes) == ("high", 100, False)
+        assert one.difference[0] == pytest.approx(0.05, abs=0.005)
+
+
 def test_among_nine_equal_methods_hardly_any_is_surely_ahead() -> None:
     """36 pairs a study: by 95 % intervals alone most studies would have some."""
     random = np.random.default_rng(2)

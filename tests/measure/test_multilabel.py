@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, f1_score
+from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
-from tunelab.measure.multilabel import multilabel_score_function, multilabel_scores
+from tunelab.measure.multilabel import decision_scores, multilabel_score_function, multilabel_scores
 
 REFERENCE = {
     "micro_f1": lambda p, t: f1_score(t, p, average="micro", zero_division=0),
@@ -46,6 +46,13 @@ def test_scores_equal_scikit_learn() -> None:
     assert "f1(e)" not in found
     assert [found[f"f1({label})"] for label in "abcd"] == pytest.approx(each[:4].tolist(), abs=1e-12)
     assert found["f1(d)"] == 0.0
+
+
+def test_all_decisions_together_are_those_of_scikit_learn() -> None:
+    predicted, targets = drawn(200)
+    found = decision_scores(np.full(predicted.shape, 0.7), predicted, targets)
+    assert found["mcc"] == pytest.approx(matthews_corrcoef(targets.ravel(), predicted.ravel()))
+    assert found["ece"] == pytest.approx(abs(targets.mean() - 0.7))  # all in one bin
 
 
 def test_rows_without_a_label() -> None:

@@ -456,7 +456,7 @@ def test_a_method_of_which_one_seed_is_left_is_as_unsure_as_the_others() -> None
     many = [runs(0.0, 3) for _ in range(4)]
     pool, left = seed_pool(many, 400), runs(0.6, 1)
     sure = compare_pair(left, many[0], 400, pool=pool)
-    unsure = compare_pair(left, many[0], 400, pool=pool, seeded=True)
+    unsure = compare_pair(left, many[0], 400, pool=pool, seeded=(True, True))
     assert unsure.high - unsure.low > 1.3 * (sure.high - sure.low)
     assert unsure.value == sure.value
 

@@ -319,6 +319,21 @@ def test_the_doctor(base: Path, tmp_path: Path) -> None:
         )
 
 
+def test_answers_that_no_window_holds_stop_the_study(base: Path, tmp_path: Path) -> None:
+    """Answers of 60 words, windows of 40 tokens: a model would learn to say that there is never an answer."""
+    words = [WORDS[i % len(WORDS)] for i in range(90)]
+    paragraphs = []
+    for i in range(30):
+        own = [f"n{i}", *words[i:], *words[:i]]
+        answer = {"text": " ".join(own[5:65]), "answer_start": len(" ".join(own[:5])) + 1}
+        asked = {"id": str(i), "question": f"what is said {i}", "answers": [answer]}
+        paragraphs.append({"context": " ".join(own), "qas": [asked]})
+    path = write(tmp_path / "long.json", {"data": [{"paragraphs": [each]} for each in paragraphs]})
+    model = ModelConfig(name=str(base), max_length=40)
+    told = {f.code: f for f in examine((str(path),), "answer", DataConfig(), model)[1]}
+    assert (told["answer-not-whole"].severity, told["answer-not-whole"].count) == ("error", 30)
+
+
 def test_a_context_on_two_sides_of_a_given_split_is_told(base: Path, tmp_path: Path) -> None:
     data, test = squad(30), squad(4)
     folder = tmp_path / "given"

@@ -14,12 +14,13 @@ from toys import FLOAT32
 
 import tunelab
 from tunelab import methods
-from tunelab.config import LossConfig
+from tunelab.config import DataConfig, LossConfig, ModelConfig
 from tunelab.data.batch import IGNORED
 from tunelab.data.table import Table
 from tunelab.data.templates import as_tokens, dress, prompt_tokens, stop_tokens
 from tunelab.errors import ConfigError, DataError
 from tunelab.serve.generate import generate
+from tunelab.study.prepare import prepare
 from tunelab.tasks import _tokens
 from tunelab.tasks.instruct import Instruct, InstructSettings
 from tunelab.train.evaluate import predict_logits
@@ -70,6 +71,8 @@ def test_a_template_without_marks_gives_the_same() -> None:
     bare.chat_template = marked.chat_template.replace("{% generation %}", "").replace(
         "{% endgeneration %}", ""
     )
+    assert dress(marked, "auto") == ""
+    assert "no generation marks" in dress(bare, "auto")
     for conversation in (TURNS, TURNS[1:3]):
         (one,), (other,) = as_tokens(marked, [conversation]), as_tokens(bare, [conversation])
         assert one.ids.tolist() == other.ids.tolist()
@@ -193,6 +196,19 @@ def test_the_doctor_on_conversations(tmp_path: Path) -> None:
     assert codes["empty-answer"].examples == ("data.json row 42: Say nothing → ''",)
     groups = Instruct.grouping(found)
     assert (groups[3], groups[40]) == ("Say 3", "Say 3!")
+
+
+def test_a_part_without_any_answer_left_is_refused(tmp_path: Path) -> None:
+    """The prompts of the three validation rows alone are longer than what the model is shown."""
+    rows = [{"instruction": f"Say {i}", "output": f"It is {i}", "split": "train"} for i in range(40)]
+    rows += [{"instruction": "x" * 300, "output": str(i), "split": "valid"} for i in range(3)]
+    rows += [{"instruction": f"Say {i}!", "output": f"It is {i}", "split": "test"} for i in range(5)]
+    for name in ("train", "valid", "test"):
+        part = [{k: v for k, v in row.items() if k != "split"} for row in rows if row["split"] == name]
+        (tmp_path / f"{name}.json").write_text(json.dumps(part), encoding="utf-8")
+    model = ModelConfig(name=str(language_model(tmp_path / "model")), max_length=100)
+    with pytest.raises(DataError, match="of the 3 validation rows none has a token to learn or to be judged"):
+        prepare((str(tmp_path),), "instruct", DataConfig(), model)
 
 
 @pytest.mark.parametrize("method", ["full", "lora", "adapter", "prefix", "prompt", "p_tuning", "ia3"])

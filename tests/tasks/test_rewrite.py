@@ -306,7 +306,7 @@ def test_a_study_of_rewriting(kind: str, tmp_path: Path) -> None:
     transformers model writes, asked as its card says."""
     from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
-    data = tmp_path / "data.json"
+    data, beams = tmp_path / "data.json", 1 if kind == "llama" else 3
     rows = items(60)
     data.write_text(json.dumps(rows), encoding="utf-8")
     config(tmp_path, kind, {})
@@ -316,6 +316,7 @@ def test_a_study_of_rewriting(kind: str, tmp_path: Path) -> None:
         settings={
             "train.epochs": 6, "train.batch_size": 8, "train.learning_rate": 1e-2, "model.max_length": 64,
             "rewrite.max_new_tokens": 10, "rewrite.metric": "chrf", "rewrite.template": "plain",
+            "rewrite.beams": beams,
         },
     )  # fmt: skip
     record = study.record
@@ -341,7 +342,7 @@ def test_a_study_of_rewriting(kind: str, tmp_path: Path) -> None:
         )
         read = tokenizer(asked, add_special_tokens=kind != "llama", return_tensors="pt")
         read.pop("token_type_ids", None)
-        ids = model.generate(**read, max_new_tokens=10, do_sample=False)[0]
+        ids = model.generate(**read, max_new_tokens=10, do_sample=False, num_beams=beams)[0]
         begin = read["input_ids"].shape[1] if kind == "llama" else 0
         written.append(tokenizer.decode(ids[begin:], skip_special_tokens=True).strip())
     assert stored["prediction"].tolist() == written

@@ -18,6 +18,8 @@ _FEW_IN_ALL = 20
 _FEW_CONTEXTS = 20
 #: Share of the answers that nobody can find from which on the file is not what it is taken for.
 _TOO_MANY = 0.2
+#: Share of the answers in no window from which on a model would learn to say that there is none.
+_MOST_MISSED = 0.5
 #: As `answer.max_tokens` is when nothing is said.
 MOST = 30
 
@@ -240,7 +242,8 @@ def _missed(table: Table, missed: np.ndarray, known: int) -> list[Finding]:
         "the tokenizer."
     )
     advice = "Nothing is learnt from these rows. A larger model.max_length shows more of a context at a time."
-    severity: Severity = "warning" if len(missed) > 0.05 * known else "info"
+    share = len(missed) / known
+    severity: Severity = "error" if share > _MOST_MISSED else "warning" if share > 0.05 else "info"
     return [found(table, "answer-not-whole", severity, title, missed, advice)]
 
 

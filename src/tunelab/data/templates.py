@@ -26,6 +26,10 @@ NAMED = ("chatml", "alpaca", "plain", "continue")
 _MARK = re.compile(r"\{%-?\s*generation\s*-?%\}")
 _CHATML = ("<|im_start|>", "<|im_end|>")
 _BATCH = 1000  # conversations a tokenizer call
+_UNMARKED = (
+    "the tokenizer's chat template has no generation marks: what is learnt is what each answer adds to the "
+    "conversation before it (look at the row below)"
+)
 
 
 @dataclass(frozen=True)
@@ -39,13 +43,14 @@ class Turns:
 
 def dress(tokenizer: Any, wanted: str = "auto", task: str = "instruct") -> str:
     """Gives the tokenizer the template that is wanted ("auto": its own; else chatml where it has those
-    tokens, else alpaca); returns what a user should know of it, "" where it is the tokenizer's own.
+    tokens, else alpaca); returns what a user should know of it, "" where it is the tokenizer's own and marks
+    answers.
 
     Raises:
         ConfigError: the template needs tokens that the tokenizer has not.
     """
     if wanted == "auto" and tokenizer.chat_template:
-        return ""
+        return "" if has_marks(tokenizer) else _UNMARKED
     vocabulary = tokenizer.get_vocab()
     knows_chatml = all(token in vocabulary for token in _CHATML)
     name = wanted if wanted != "auto" else "chatml" if knows_chatml else "alpaca"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["classification_scores", "expected_calibration_error", "softmax"]
+__all__ = ["classification_scores", "expected_calibration_error", "matthews", "softmax"]
 
 
 def softmax(logits_NC: np.ndarray) -> np.ndarray:
@@ -39,7 +39,7 @@ def classification_scores(p_NC: np.ndarray, targets_N: np.ndarray, labels: Seque
     scores = {
         "accuracy": float(correct.sum() / len(targets_N)),
         "macro_f1": float(f1[present].mean()),
-        "mcc": _matthews(table),
+        "mcc": matthews(table),
         "ece": expected_calibration_error(p_NC, targets_N),
         "loss": float(-np.log(np.maximum(own, 1e-12)).mean()),
     }
@@ -47,7 +47,7 @@ def classification_scores(p_NC: np.ndarray, targets_N: np.ndarray, labels: Seque
     return scores
 
 
-def _matthews(table: np.ndarray) -> float:
+def matthews(table: np.ndarray) -> float:
     """Matthews' correlation for many classes (Gorodkin 2004, equation 8); 0 where it is undefined."""
     n, correct = table.sum(), np.trace(table)
     true, predicted = table.sum(1), table.sum(0)
@@ -69,4 +69,4 @@ def expected_calibration_error(p_NC: np.ndarray, targets_N: np.ndarray, bins: in
         inside = which == b
         if inside.any():
             gap += inside.mean() * abs(float(right[inside].mean()) - float(confidence[inside].mean()))
-    return gap
+    return float(gap)

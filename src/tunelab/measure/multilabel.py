@@ -3,6 +3,7 @@
 micro_f1           F1 of all decisions together, 2 TP / (2 TP + FP + FN) over rows and labels
 macro_f1           mean of the labels' own F1
 subset_accuracy    share of rows whose set of labels is exactly right
+mcc, ece           Matthews' correlation and calibration error of all decisions together
 """
 
 # R resamples, N test items, L labels
@@ -11,9 +12,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tunelab.measure.metrics import expected_calibration_error, matthews
 from tunelab.measure.statistics import RunScore
 
-__all__ = ["multilabel_score_function", "multilabel_scores"]
+__all__ = ["decision_scores", "multilabel_score_function", "multilabel_scores"]
 
 
 def multilabel_scores(
@@ -38,6 +40,20 @@ def multilabel_scores(
     f1_L, present_L = (each[0] for each in _f1(*_counts(predicted_NL, targets_NL, once)))
     scores.update({f"f1({label})": float(f1_L[i]) for i, label in enumerate(labels) if present_L[i]})
     return scores
+
+
+def decision_scores(p_NL: np.ndarray, given_NL: np.ndarray, targets_NL: np.ndarray) -> dict[str, float]:
+    """mcc and ece of all N x L decisions together; p_NL: probability that a label applies.
+
+    >>> p = np.array([[0.9, 0.2], [0.8, 0.4]])
+    >>> scores = decision_scores(p, p > 0.5, np.array([[1, 0], [1, 1]]))
+    >>> {name: round(value, 4) for name, value in scores.items()}
+    {'mcc': 0.5774, 'ece': 0.275}
+    """
+    targets, p = targets_NL.astype(int).ravel(), p_NL.ravel()
+    table = np.zeros((2, 2))
+    np.add.at(table, (targets, given_NL.astype(int).ravel()), 1.0)
+    return {"mcc": matthews(table), "ece": expected_calibration_error(np.stack([1 - p, p], 1), targets)}
 
 
 def multilabel_score_function(name: str, predicted_NL: np.ndarray, targets_NL: np.ndarray) -> RunScore:

@@ -134,7 +134,7 @@ def compare_pair(
     items: int,
     *,
     pool: SeedPool | None = None,
-    seeded: bool = False,
+    seeded: tuple[bool, bool] = (False, False),
     resamples: int = 2000,
     seed: int = 0,
 ) -> Comparison:
@@ -147,14 +147,15 @@ def compare_pair(
     worth is not believed: 1/N, or of a score without bounds, whose unit is anyone's, an item's usual distance
     from the mean, over N.
 
-    seeded: a single run, too, stands for a method whose other seeds failed. Items in groups are drawn and
+    seeded: of each side, whether a single run stands for a method whose other seeds failed (a baseline's has
+    none). Items in groups are drawn and
     counted by groups.
 
     pool: of all methods of the study. Without it two methods with 3 seeds have 2-4 degrees of freedom, and
     Holm's correction over many pairs then hides large differences.
     """
     right = [run.correct_N for run in (*first, *second) if isinstance(run, RunScore)]
-    single = len(first) == len(second) == 1 and not (seeded and pool is not None)
+    single = len(first) == len(second) == 1 and not (any(seeded) and pool is not None)
     alone = min(counted(first, items), counted(second, items)) == items
     if single and alone and len(right) == 2 and right[0] is not None and right[1] is not None:
         return mcnemar(right[0], right[1])
@@ -162,7 +163,8 @@ def compare_pair(
     items = max(counted(first, items), counted(second, items))
     both = float(a.drawn_SR.mean(0) @ b.drawn_SR.mean(0)) / (resamples - 1)
     shared = max(a.items + b.items - 2 * both, 0.0)
-    terms = tuple(term for own in (a, b) if (term := _seed_term(own, pool, seeded)) is not None)
+    sides = zip((a, b), seeded, strict=True)
+    terms = tuple(term for own, lost in sides if (term := _seed_term(own, pool, lost)) is not None)
     between = [(term.lasting + term.passing, term.freedom) for term in terms]
     bounded = all(np.isfinite(bounds_of([*first, *second])))
     least = items**-2.0 if bounded else (a.single + b.single) / 2 / items

@@ -147,7 +147,13 @@ class Known:
 
     def suits(self, task: str) -> bool:
         """Whether this kind of model is a usual choice for the task."""
-        return task in SUITS[self.kind]
+        return task in SUITS[self.kind] and (task != "language" or self.foretells)
+
+    @property
+    def foretells(self) -> bool:
+        """Whether it comes with a language model's head: not where it was made for sentence similarity, nor
+        DeBERTa-v3, which was taught to tell replaced tokens."""
+        return _SIMILAR not in self.about and self.shape.family != "deberta-v2"
 
 
 def _bert(layers: int, hidden: int, vocabulary: int, family: str = "bert") -> Shape:

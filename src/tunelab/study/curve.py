@@ -16,7 +16,7 @@ __all__ = ["FURTHER", "curve_points"]
 
 #: Further labelled rows whose worth is told.
 FURTHER = 500
-_RESAMPLES = 500
+_RESAMPLES = 2000
 
 
 def curve_points(

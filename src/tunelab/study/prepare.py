@@ -1,7 +1,7 @@
 """From the user's files to what every run of a study shares: rows, findings, splits, tokens."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from tunelab.data.layout import Encoded, Units
 from tunelab.data.similar import duplicate_groups, near_groups
 from tunelab.data.split import Split, final_split, make_splits
 from tunelab.data.table import Table
-from tunelab.errors import ConfigError
+from tunelab.errors import ConfigError, DataError
 from tunelab.models import (
     Located,
     fingerprint,
@@ -357,6 +357,7 @@ def prepare(
         notes.append(shown)
     strata = kind.strata(table.frame["label"].tolist())
     splits = make_splits(table, groups, data, strata)
+    _check_parts(splits, kind.judgeable(encoded), model)
     return Prepared(
         table=table,
         findings=tuple(findings),
@@ -377,6 +378,19 @@ def prepare(
         reads=kind.reads,
         positions=positions_of(base, model),
     )
+
+
+def _check_parts(splits: Sequence[Split], judgeable_N: np.ndarray | None, model: ModelConfig) -> None:
+    """Raises `DataError` where a part has nothing that a model could be trained, chosen or judged by."""
+    if judgeable_N is None:
+        return
+    for split in splits:
+        for name, items in (("training", split.train), ("validation", split.valid), ("test", split.test)):
+            if len(items) and not judgeable_N[items].any():
+                raise DataError(
+                    f"of the {len(items)} {name} rows none has a token to learn or to be judged by among its "
+                    f"first {model.max_length}: give a larger model.max_length, or shorten the prompts"
+                )
 
 
 def mended(table: Table, kind: type[Task]) -> tuple[Table, list[str]]:

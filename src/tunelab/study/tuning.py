@@ -22,7 +22,7 @@ __all__ = ["Design", "Tuning", "run_config"]
 _TRIAL_SEED = 10_000
 
 #: effort -> trials, seeds with one split, seeds with folds (where every row is judged once a seed)
-EFFORTS = {"quick": (1, 2, 1), "standard": (4, 3, 1), "thorough": (10, 5, 3)}
+EFFORTS = {"quick": (1, 2, 1), "standard": (4, 3, 2), "thorough": (10, 5, 3)}
 
 
 class Design:
@@ -155,7 +155,7 @@ class Tuning:
             state = "stopped_early" if "stopped_early_at" in record else "complete"
             score = valid[record["deciding"]]
             about = {
-                "seconds": cost["train_seconds"] + cost["evaluation_seconds"],
+                "seconds": sum(cost.get(f"{part}_seconds", 0.0) for part in ("train", "evaluation", "trunk")),
                 "score": score,
                 "loss": valid.get("loss", 0.0),
                 "state": state,

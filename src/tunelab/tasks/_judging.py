@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from tunelab.data.layout import Units
+from tunelab.data.layout import Encoded, Units
 from tunelab.measure.statistics import RunScore
 from tunelab.tasks._learning import Learning
 
@@ -23,6 +23,12 @@ class Judging(Learning):
     judged_by_token: ClassVar[bool] = False
     #: Its baselines (see `study/baselines.py`); None: those for classes, or for numbers.
     baselines: ClassVar[tuple[str, ...] | None] = None
+
+    @classmethod
+    def judgeable(cls, encoded: Encoded) -> np.ndarray | None:
+        """Which items a model can be judged by, [N] bool: of some everything that counts may be cut off. None:
+        all of them."""
+        return None
 
     @property
     @abstractmethod

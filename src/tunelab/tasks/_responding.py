@@ -82,6 +82,11 @@ class Responding(Judging):
         """How many tokens an answer has at most that the model writes; 0: it writes none."""
         return 0
 
+    @property
+    def beams(self) -> int:
+        """Of the search for what it writes; 1: the likeliest token each time."""
+        return 1
+
     def prompts(self, table: Table, tokenizer: Any) -> list[list[int]]:
         """Token ids of what the model is to go on from, one an item."""
         raise NotImplementedError

@@ -168,8 +168,7 @@ class Foretelling(Task):
     def scores(self, outputs: np.ndarray, truth: Any, units: Units | None = None) -> dict[str, float]:
         sums_N3, bytes_N = self._items(outputs, units)
         tokens = sums_N3[:, 1].sum()
-        if not tokens:  # a part of a few rows, all of whose answers were cut off
-            return {self.deciding: 0.0, "loss": 0.0}
+        assert tokens, "items without a token to judge by are refused before any training"
         known = bytes_N if bytes_N is not None else np.ones(len(sums_N3))
         found = language_scores(sums_N3[:, 0], sums_N3[:, 1], known)
         if bytes_N is None:

@@ -155,6 +155,15 @@ class Instruct(Foretelling):
     def check_encoded(cls, table: Table, encoded: Encoded) -> list[Finding]:
         return check_answered(table, encoded)
 
+    @classmethod
+    def judgeable(cls, encoded: Encoded) -> np.ndarray:
+        """Those with an answer of which something is left."""
+        assert encoded.units is not None
+        units = encoded.units
+        item = np.repeat(np.arange(len(units)), np.diff(units.starts))
+        left: np.ndarray = np.bincount(item[units.tokens >= 0], minlength=len(units)) > 0
+        return left
+
     def targets(self, labels: Sequence[str], encoded: Encoded | None = None) -> np.ndarray:
         """The next token, where that belongs to an answer."""
         assert encoded is not None

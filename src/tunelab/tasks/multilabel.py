@@ -36,7 +36,7 @@ from tunelab.data.read import GROUP, TEXT
 from tunelab.data.read_labels import LABELS, labels_in, read_labels
 from tunelab.data.table import Table
 from tunelab.errors import ConfigError
-from tunelab.measure.multilabel import multilabel_score_function, multilabel_scores
+from tunelab.measure.multilabel import decision_scores, multilabel_score_function, multilabel_scores
 from tunelab.measure.statistics import RunScore
 from tunelab.objectives.classification import binary_cross_entropy
 from tunelab.objectives.divergence import labels_divergence
@@ -198,8 +198,9 @@ class Multilabel(Texts):
 
     def scores(self, outputs: np.ndarray, truth: np.ndarray, units: Units | None = None) -> dict[str, float]:
         outputs = pooled(outputs, units)
-        found = multilabel_scores(self._given(outputs), truth, self._labels)
-        logits_NL = outputs.astype(np.float64)
+        given_NL, logits_NL = self._given(outputs), outputs.astype(np.float64)
+        found = multilabel_scores(given_NL, truth, self._labels)
+        found |= decision_scores(expit(logits_NL), given_NL, truth)
         loss = float(np.mean(np.logaddexp(0, logits_NL) - truth * logits_NL))
         return {self.deciding: found[self.deciding], **found, "loss": loss}
 

@@ -15,6 +15,7 @@ loss of given targets, which does not turn on a rounding.
 
 import functools
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -54,6 +55,8 @@ from tunelab.tasks._writing import AT_ONCE, write
 from tunelab.tasks.base import Inquiry
 
 __all__ = ["Rewrite", "RewriteSettings"]
+
+log = logging.getLogger("tunelab")
 
 _SHOWN = 1500  # characters of the example that is shown before training
 #: What decides, by the setting's word.
@@ -119,6 +122,7 @@ class Rewrite(Foretelling):
     held = MappingProxyType({"references": "references"})
     reads = ("references",)
     baselines = ("copy", "lead", "nearest", "untouched")
+    judged_by_token = False  # by what it writes
     settings: RewriteSettings
 
     def __init__(self, loss: LossConfig, settings: Section, chinese: bool = False) -> None:
@@ -270,6 +274,12 @@ class Rewrite(Foretelling):
     def prompts(self, table: Table, tokenizer: Any) -> list[list[int]]:
         """Cut as the sources were that it learnt from (the tokenizer of a bundle knows their length)."""
         encoded = self.encode(table, tokenizer, tokenizer.model_max_length, cache=False)
+        assert encoded.units is not None
+        cut = int((kept(encoded)[0] < encoded.units.spans[:, 0]).sum())
+        if cut:
+            log.warning(
+                "%d of %d texts are longer than this model reads: their ends are not seen", cut, len(table)
+            )
         return [ids.tolist() for ids in prompts_of(encoded, np.arange(len(table)))]
 
     def stops(self, tokenizer: Any) -> list[int]:

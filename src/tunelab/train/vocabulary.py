@@ -25,6 +25,8 @@ from tunelab.train.tables import input_table
 
 __all__ = ["compact_vocabulary"]
 
+_ROWS = 10_000  # whose tokens are held at a time
+
 
 @contextlib.contextmanager
 def compact_vocabulary(tuned: Tuned, examples: Sequence[Examples]) -> Iterator[int | None]:
@@ -72,6 +74,8 @@ def _tokens(examples: Sequence[Examples]) -> np.ndarray:
     """Every token id of the rows as they will be given to the model, the padding among them; sorted."""
     found = [np.array([part.pad_id], dtype=np.int64) for part in examples]
     for part in examples:
-        rows = [part.tokens.row(int(row), part.max_length) for row in part.shown]
-        found.append(np.unique(np.concatenate(rows)).astype(np.int64))
+        for first in range(0, len(part.shown), _ROWS):  # (the tokens may lie on disk: never all at once)
+            some = part.shown[first : first + _ROWS]
+            rows = [part.tokens.row(int(row), part.max_length) for row in some]
+            found.append(np.unique(np.concatenate(rows)).astype(np.int64))
     return np.unique(np.concatenate(found))
