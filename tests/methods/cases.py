@@ -74,6 +74,13 @@ CASES = [
         method="lora",
         **_low_rank(4 * R * (D + D) + 2 * R * (D + F), 2 * R * (D + D) + 2 * R * (D + G) + 3 * R * (D + F)),
     ),
+    Case(
+        "lora-top",
+        2 * R * (D + D) + BERT_HEAD,
+        R * (D + D) + R * (D + G) + LLAMA_HEAD,
+        {**_LOW, "layers": 1},
+        "lora",
+    ),
     Case("dora", settings=_LOW, **_low_rank(2 * (R * 2 * D + D), R * 2 * D + D + R * (D + G) + G)),
     Case("rslora", settings=_LOW, **_low_rank(2 * R * (D + D), R * (D + D) + R * (D + G))),
     Case(
@@ -100,6 +107,9 @@ CASES = [
         "prefix",
     ),
     Case("adapter", settings={"reduction": 8}, **_low_rank(_ADAPTER, _ADAPTER)),
+    Case(
+        "adapter-top", _ADAPTER + BERT_HEAD, _ADAPTER + LLAMA_HEAD, {"reduction": 8, "layers": 1}, "adapter"
+    ),
     Case(
         "adapter-houlsby",  # two adapters a layer, and the norms: scale and bias in BERT, scale in Llama
         settings={"placement": "houlsby", "bottleneck": K, "train_norms": True},

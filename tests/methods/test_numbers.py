@@ -77,7 +77,9 @@ def test_gradual_keeps_every_parameter_in_the_optimizer() -> None:
     assert sum(p.requires_grad for p in tuned.model.parameters()) == 1  # the head
 
 
-@pytest.mark.parametrize(("name", "depth"), [("head", 3), ("top_layers", 2)])
+@pytest.mark.parametrize(
+    ("name", "depth"), [("head", 3), ("top_layers", 2), ("lora-top", 2), ("adapter-top", 2)]
+)
 @pytest.mark.parametrize("architecture", ["bert", "deberta-v2", "gpt2", "llama"])
 def test_what_lies_below_the_frozen_depth_never_changes(name: str, depth: int, architecture: str) -> None:
     """With dropout on and the frozen modules in evaluation mode, as the loop has them."""

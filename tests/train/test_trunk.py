@@ -123,14 +123,11 @@ def test_it_stays_off_once_layers_below_have_moved(tmp_path: Path) -> None:
     assert forwards == [60, 60]
 
 
-def test_an_adapter_on_the_upper_layers_reads_it_too(tmp_path: Path) -> None:
-    """No method says today that its adapters leave the lower layers alone; if one does, PEFT's wrapper is no
-    obstacle."""
+@pytest.mark.parametrize("method", ["lora", "dora", "adapter"])
+def test_an_adapter_on_the_upper_layers_reads_it_too(method: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    lora = methods.find("lora").make({"targets": ["layer.1.attention.self.query"]})
-    tuned = lora.attach(make_model("bert"))
+    tuned = methods.find(method).make({"layers": 1}).attach(make_model("bert"))
     wanted = predict_logits(tuned.model, toy_examples(), FLOAT32)
-    tuned.frozen_depth = 2
     with (
         cached_trunk(tuned, [toy_examples()], FLOAT32, tmp_path, "key") as trunk,
         computed(tuned) as forwards,

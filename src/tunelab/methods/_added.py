@@ -3,7 +3,7 @@
 Tensors are named as PEFT names them, `base_model.model.` before the parameter's own name.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,9 @@ class AddedTuned(Tuned):
     head_ratio: the head's learning rate as a share of the method's.
     """
 
+    #: What the loop keeps in evaluation mode.
+    quiet: Sequence[nn.Module] = ()
+
     def __init__(
         self,
         structure: Structure,
@@ -49,6 +52,9 @@ class AddedTuned(Tuned):
         own = [(n, p) for n, p in named if n not in self._head]
         groups = split_by_decay(own, learning_rate, weight_decay)
         return groups + (split_by_decay(head, learning_rate * self._head_ratio, weight_decay) if head else [])
+
+    def frozen_modules(self) -> list[nn.Module]:
+        return list(self.quiet)
 
     def merge(self) -> nn.Module:
         raise self._cannot_merge

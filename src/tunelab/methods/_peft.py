@@ -7,7 +7,7 @@ as PEFT's own examples call it. The head is trained too: PEFT copies the head's 
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -39,12 +39,20 @@ class LowRankSettings(Section):
         "query_value",
         description="query_value, attention, all_linear, or endings of module names (as in [query, value])",
     )
+    layers: int | None = Field(
+        None, ge=1, le=1000, description="layers that are adapted, counted from the top; None: all"
+    )
 
 
 class PeftTuned(Tuned):
     """A `peft.PeftModel`."""
 
     model: Any
+    #: What the loop keeps in evaluation mode.
+    quiet: Sequence[nn.Module] = ()
+
+    def frozen_modules(self) -> list[nn.Module]:
+        return list(self.quiet)
 
     def param_groups(self, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
         named = [(n, p) for n, p in self.model.named_parameters() if p.requires_grad]
@@ -146,11 +154,19 @@ class LowRankMethod(PeftMethod):
     use_rslora: ClassVar[bool] = False
     settings: LowRankSettings
 
+    def attach(self, model: nn.Module) -> Tuned:
+        structure, tuned = find_structure(model), super().attach(model)
+        assert isinstance(tuned, PeftTuned)
+        if self.settings.layers is not None:
+            tuned.frozen_depth = structure.lowest(self.settings.layers, f"{self.name}.layers")
+            tuned.quiet = structure.quiet_modules(tuned.frozen_depth)
+        return tuned
+
     def config(self, structure: Structure, head: list[str]) -> Any:
         from peft import LoraConfig
 
         setting = f"{self.name}.targets"
-        targets = structure.targets(self.settings.targets, setting)
+        targets = self._targets(structure, setting)
         return LoraConfig(
             r=self.settings.rank,
             lora_alpha=self.settings.alpha,
@@ -161,6 +177,20 @@ class LowRankMethod(PeftMethod):
             use_dora=self.use_dora,
             use_rslora=self.use_rslora,
         )
+
+    def _targets(self, structure: Structure, setting: str) -> list[str]:
+        targets = structure.targets(self.settings.targets, setting)
+        if self.settings.layers is None:
+            return targets
+        lowest = structure.lowest(self.settings.layers, f"{self.name}.layers")
+        adapted = tuple(f"{layer.name}." for layer in structure.layers[lowest - 1 :])
+        found = [name for name in targets if name.startswith(adapted)]
+        if not found:
+            raise ConfigError(
+                f"setting {setting!r} names nothing in the top {self.settings.layers} layers "
+                f"({self.name}.layers): {', '.join(targets[:3])}"
+            )
+        return found
 
 
 @contextmanager

@@ -49,6 +49,9 @@ class AdapterSettings(Section):
         1.0, gt=0, le=100, description="s: factor of the output (He et al. take 4 in parallel)"
     )
     train_norms: bool = Field(False, description="also train the layers' norms, as Houlsby et al. do")
+    layers: int | None = Field(
+        None, ge=1, le=1000, description="layers that get adapters, counted from the top; None: all"
+    )
 
 
 class Bottleneck(nn.Module):
@@ -97,9 +100,13 @@ class Adapter(Method):
     def attach(self, model: nn.Module) -> AddedTuned:
         structure = find_structure(model)
         structure.freeze_trunk()
-        _insert(structure, self.settings)
+        layers = self.settings.layers
+        lowest = structure.lowest(layers, "adapter.layers") if layers is not None else 0
+        _insert(structure, self.settings, max(lowest - 1, 0))
         settings = self.settings.model_dump(mode="json")
-        return AddedTuned(structure, self.kind, settings, self.cannot_merge())
+        tuned = AddedTuned(structure, self.kind, settings, self.cannot_merge())
+        tuned.frozen_depth, tuned.quiet = lowest, structure.quiet_modules(lowest)
+        return tuned
 
     def restore(self, model: nn.Module, folder: Path) -> AddedTuned:
         config, tensors = read_adapter(folder, self.kind)
@@ -109,9 +116,10 @@ class Adapter(Method):
         return tuned
 
 
-def _insert(structure: Structure, settings: AdapterSettings) -> None:
+def _insert(structure: Structure, settings: AdapterSettings, below: int) -> None:
+    """below: layers from the bottom that get none."""
     device = structure.word_embeddings.weight.device
-    for layer in structure.layers:
+    for layer in structure.layers[below:]:
         places = [layer.feedforward_output]
         if settings.placement == "houlsby":
             places = [*layer.attention_outputs, *places]
@@ -129,15 +137,16 @@ def _insert(structure: Structure, settings: AdapterSettings) -> None:
             linear.add_module(MODULE, adapter.to(device))
             linear.register_forward_hook(_add)
     if settings.train_norms:
-        for parameter in _norms(structure):
+        for parameter in _norms(structure, below):
             parameter.requires_grad_(True)
 
 
-def _norms(structure: Structure) -> list[nn.Parameter]:
-    """Scales and biases of the layers' norms: their vectors that belong to no linear layer."""
+def _norms(structure: Structure, below: int) -> list[nn.Parameter]:
+    """Scales and biases of the layers' norms, those `below` left out: their vectors that belong to no linear
+    layer."""
     return [
         parameter
-        for layer in structure.layers
+        for layer in structure.layers[below:]
         for module in structure.model.get_submodule(layer.name).modules()
         if not is_linear(module)
         for parameter in module.parameters(recurse=False)

@@ -250,6 +250,19 @@ class Structure:
         live_ids = {id(part) for module in live for part in module.modules()}
         return list(_without(self.trunk, live_ids))
 
+    def lowest(self, layers: int, setting: str) -> int:
+        """The level of the lowest of so many layers from the top (the embeddings are level 0).
+
+        Raises:
+            ConfigError: the model has fewer.
+        """
+        if layers > self.depth:
+            raise ConfigError(
+                f"setting {setting!r} is {layers}, but the model ({type(self.model).__name__}) has "
+                f"{self.depth} layers; give 1 to {self.depth}"
+            )
+        return self.depth - layers + 1
+
     def targets(self, wanted: str | Sequence[str], setting: str) -> list[str]:
         """Names of linear layers: "query_value", "attention", "all_linear", or those with these endings.
 

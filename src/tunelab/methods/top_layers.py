@@ -14,7 +14,6 @@ from pydantic import Field
 from torch import nn
 
 from tunelab.config import Section
-from tunelab.errors import ConfigError
 from tunelab.methods._selective import SelectiveMethod, SelectiveTuned
 from tunelab.methods.structure import find_structure
 
@@ -40,11 +39,6 @@ class TopLayers(SelectiveMethod):
 
     def attach(self, model: nn.Module) -> SelectiveTuned:
         structure = find_structure(model)
-        if self.settings.layers > structure.depth:
-            raise ConfigError(
-                f"setting 'top_layers.layers' is {self.settings.layers}, but the model "
-                f"({type(model).__name__}) has {structure.depth} layers; give 1 to {structure.depth}"
-            )
-        lowest = structure.depth - self.settings.layers + 1
+        lowest = structure.lowest(self.settings.layers, "top_layers.layers")
         moving = [name for name, level in structure.levels().items() if level >= lowest]
         return SelectiveTuned(model, moving, lowest, structure.quiet_modules(lowest))
