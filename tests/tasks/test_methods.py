@@ -16,7 +16,11 @@ from tunelab.config import LossConfig
 from tunelab.errors import ConfigError
 from tunelab.methods.base import Tuned
 from tunelab.tasks._chain import chain_of
+from tunelab.tasks.answer import Answer, AnswerSettings
+from tunelab.tasks.base import Task
+from tunelab.tasks.language import Language, LanguageSettings
 from tunelab.tasks.multilabel import Multilabel
+from tunelab.tasks.regress import Regress
 from tunelab.tasks.rewrite import Rewrite, RewriteSettings
 from tunelab.tasks.tag import Tag, TagSettings
 
@@ -226,3 +230,81 @@ def test_every_method_rewrites(name: str, architecture: str, tmp_path: Path) -> 
 def task_loss(tuned: Tuned, task: Rewrite, inputs: dict[str, Tensor], targets: Tensor) -> Tensor:
     total, count = task.objective_of(tuned.model)(tuned.model(**inputs).logits, targets)
     return total / count
+
+
+def asked_rows(kind: str, batch: dict[str, Tensor]) -> tuple[Task, Tensor]:
+    """A task of this kind, and something to learn from these rows of 12, 10, 8 and 6 tokens."""
+    ids, mask = batch["input_ids"], batch["attention_mask"].bool()
+    places = torch.arange(ids.shape[1]).expand_as(ids)
+    if kind == "answer":  # from the third token to the fourth; padding is no part of a window
+        bits = torch.where(places == 2, 1, torch.where(places == 3, 2, 0))
+        return Answer(False, False, AnswerSettings()), torch.where(mask, bits, -100)
+    if kind == "regress":
+        labels = [str(number) for number in (0.0, 0.3, 0.6, 0.9)]
+        task = Regress.fit(labels, labels, LossConfig(), Regress.Settings())
+        return task, torch.from_numpy(task.targets(labels))
+    masked = Language(LossConfig(), LanguageSettings(objective="masked" if kind == "masked" else "causal"))
+    asked = mask & (places % 3 == 1)
+    return masked, torch.where(asked, ids if kind == "masked" else ids.roll(-1, 1), -100)
+
+
+@pytest.mark.parametrize(
+    ("kind", "architecture"),
+    [("answer", "bert"), ("answer", "llama"), ("regress", "bert"), ("masked", "bert"), ("causal", "gpt2")],
+)
+@pytest.mark.parametrize("name", methods.METHODS)
+def test_every_method_learns_the_other_tasks(name: str, kind: str, architecture: str, tmp_path: Path) -> None:
+    """The loss falls, only its own parameters move, and what is saved gives the same outputs again."""
+    batch = {k: v for k, v in make_batch().items() if k != "labels"}
+    task, targets = asked_rows(kind, batch)
+
+    def fresh() -> Any:
+        options = task.model_options()
+        config_of, own, dropouts = ARCHITECTURES[architecture]
+        common = {"vocab_size": 64, "pad_token_id": 0, **dict.fromkeys(dropouts, 0.0)}
+        config = getattr(transformers, config_of)(**{**common, **own, **options})
+        torch.manual_seed(0)
+        return task.equip(getattr(transformers, task.model_class).from_config(config))
+
+    settings = {"num_virtual_tokens": 4} if name in ("prompt", "p_tuning", "prefix") else {}
+    settings = {"layers": 1} if name == "top_layers" else settings
+    method, model = methods.find(name).make(settings), fresh()
+    pretrained = {n: p.detach().clone() for n, p in model.named_parameters()}
+    torch.manual_seed(1)
+    if name == "head" and kind == "causal":
+        with pytest.raises(ConfigError, match="nothing to train"):
+            method.attach(model)
+        return
+    tuned = method.attach(model)
+    tuned.on_progress(0, 8)
+    optimizer = torch.optim.AdamW(tuned.param_groups(1e-2, 0.0))
+    losses = []
+    for step in range(8):
+        tuned.model.train()
+        total, count = task.objective_of(tuned.model)(tuned.model(**batch).logits, targets)
+        (total / count).backward()
+        optimizer.step()
+        tuned.on_progress(step + 1, 8)
+        optimizer.zero_grad()
+        losses.append(float(total.detach() / count))
+    assert losses[-1] < losses[0]
+    own = set(tuned.state())
+    for parameter_name, parameter in tuned.model.named_parameters():
+        if parameter_name not in own and parameter_name in pretrained:
+            assert torch.equal(parameter, pretrained[parameter_name])
+
+    def outputs(one: Tuned) -> Tensor:
+        one.model.eval()
+        with torch.no_grad():
+            found: Tensor = one.model(**batch).logits
+        return found
+
+    before = outputs(tuned)
+    assert before.shape[:2] == targets.shape[:2] or kind == "regress"
+    tuned.save(tmp_path)
+    model = fresh()
+    if method.weights == "transformers":
+        plain = getattr(transformers, task.model_class).from_pretrained(tmp_path)
+        model = task.equip(plain)
+    again = methods.find(name).make(settings).restore(model, tmp_path)
+    torch.testing.assert_close(outputs(again), before, rtol=1e-5, atol=1e-5)
