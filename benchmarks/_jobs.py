@@ -48,7 +48,14 @@ VERSUS: dict[str, Versus] = {
     "gpu_full": Versus(Training("sst2", model="bert_base", device="cuda"), ("best", "defaults")),
     "gpu_lora": Versus(
         Training(
-            "texts-1280-256-vary", "llama_1b", "lora", rows=1280, epochs=1.0, own_length=256, device="cuda"
+            "texts-1280-256-vary",
+            "llama_1b",
+            "lora",
+            rows=1280,
+            epochs=1.0,
+            own_length=256,
+            device="cuda",
+            options={"speed.packing": True},
         )
     ),
 }
@@ -111,10 +118,10 @@ _STUDY = ("full", "head", "top_layers", "gradual", "layer_decay", "lora", "promp
 _TAKEN_AS = {"gradual": "full", "layer_decay": "full", "adapter": "lora"}
 
 
-def study(bench: Bench, device: str = "cpu") -> str:
+def study(bench: Bench, device: str = "cpu", model: str = "minilm") -> str:
     """Nine methods with three seeds, untuned: tunelab's run phase against the same runs with Trainer, one
     after another. Trainer is measured once a method and taken three times, its start-ups not counted."""
-    training = bench.sized(replace(_SST2, rows=2000, device=device))
+    training = bench.sized(replace(_SST2, rows=2000, device=device, model=model))
     wanted = tuple(bench.args.methods or _STUDY)
     ours = bench.measure(f"study-{device}-{OURS}", "_tunelab", _study_spec(bench, training, wanted))
     if failure([ours]):
@@ -136,8 +143,8 @@ def study(bench: Bench, device: str = "cpu") -> str:
         whole += len(runs) * theirs[name].get("seconds", math.nan)
     ratio = whole / ours["seconds"]
     lines = [
-        f"sst2, {training.rows} rows, {training.epochs:g} epochs, {len(wanted)} methods x 3 seeds; Trainer "
-        f"{side}, measured once a method and taken three times",
+        f"sst2, {training.model}, {training.rows} rows, {training.epochs:g} epochs, {len(wanted)} methods x "
+        f"3 seeds; Trainer {side}, measured once a method and taken three times",
         "",
         f"tunelab's run phase {ours['seconds']:.0f} s ({ours['runs']} runs side by side, with opening, "
         f"judging, bundles and their verification; {ours['trunk_seconds']:.1f} s of it for frozen layers, "
@@ -303,8 +310,8 @@ def _fit(sizes: Sequence[int], values: Sequence[float]) -> str:
 
 
 def gpu_study(bench: Bench) -> str:
-    """`study` on the GPU."""
-    return study(bench, "cuda")
+    """`study` on the GPU, with a model of BERT-base's shape."""
+    return study(bench, "cuda", "bert_base")
 
 
 #: Name -> a job with a table of its own.

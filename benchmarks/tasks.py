@@ -83,7 +83,7 @@ SETS: dict[str, Set] = {
     "resume_ner": Set("tag", "mini-zh", 5, add=_CRF),
     "cluener": Set("tag", "mini-zh", 3, rows=6000),
     "msra_ner": Set("tag", "mini-zh", 3, rows=4000),
-    "stsb_en": Set("regress", "minilm", 3, columns={"text": "6", "text_pair": "7", "label": "5"}, rows=2000),
+    "stsb_en": Set("regress", "minilm", 3, columns={"text": "6", "text_pair": "7", "label": "5"}, seeds=2),
     "afqmc": Set("match", "mini-zh", 3, columns={"text": "1", "text_pair": "2", "label": "3"}, rows=8000),
     "xquad_en": Set("answer", "minilm", 4, "", {"all.json": "xquad.en.json"}, seeds=2),
     "cmrc2018": Set(

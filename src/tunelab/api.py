@@ -472,21 +472,30 @@ def out_folder(out: str | Path | None, files: Sequence[str]) -> Path:
 
 
 def pick_device(device: str) -> str:
-    """ "auto" is the GPU where there is one, else the CPU."""
+    """ "auto" is the GPU where there is one, else the CPU; "cpu:0" is "cpu".
+
+    Raises:
+        ConfigError: no such device here, or one that tunelab does not train on.
+    """
     import torch
 
-    if device != "auto":
-        try:
-            kind = torch.device(device).type
-        except RuntimeError:
-            raise ConfigError(f"unknown device {device!r}; give auto, cpu, cuda or cuda:0") from None
-        if kind == "cuda" and not torch.cuda.is_available():
-            raise ConfigError(
-                f"device {device!r}: this machine has no GPU that torch can use; give --device cpu"
-            )
-        return device
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        asked = torch.device(device)
+    except RuntimeError:
+        raise ConfigError(f"unknown device {device!r}; give auto, cpu, cuda or cuda:0") from None
+    if asked.type == "mps":
+        raise ConfigError(
+            f"device {device!r}: tunelab does not use a Mac's GPU; there the CPU is taken: give "
+            "--device cpu, or leave it out"
+        )
+    if asked.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"device {device!r}: this machine has no GPU that torch can use; give --device cpu")
+    if asked.type == "cuda" and (asked.index or 0) >= torch.cuda.device_count():
+        known = ", ".join(f"cuda:{i}" for i in range(torch.cuda.device_count()))
+        raise ConfigError(f"device {device!r}: torch sees no such GPU here; there are {known}")
+    return "cpu" if asked.type == "cpu" else device
 
 
 def predict_file(

@@ -222,6 +222,9 @@ class AugmentConfig(Section):
     synonyms: tuple[str, ...] = Field(
         (), description="lexicon files: JSON lines with word and synonyms, or Cilin (Aa01A01= ...)"
     )
+    keep: tuple[str, ...] = Field(
+        (), description="files of words that stay as they are (names, negations of your own), one a line"
+    )
     translators: tuple[str, ...] = Field(
         (), description="back_translation: two models, there and back (folders or hub ids)"
     )
@@ -240,9 +243,9 @@ class AugmentConfig(Section):
     )
     seed: int = Field(0, ge=0, lt=2**31, description="seed of what is changed in a row")
 
-    _split = field_validator("recipe", "synonyms", "translators", "prefixes", "languages", mode="before")(
-        _words
-    )
+    _split = field_validator(
+        "recipe", "synonyms", "keep", "translators", "prefixes", "languages", mode="before"
+    )(_words)
 
     @model_validator(mode="after")
     def _two(self) -> "AugmentConfig":

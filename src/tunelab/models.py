@@ -228,9 +228,10 @@ def _check_files(found: Located, trust_remote_code: bool) -> None:
             )
         if not Path(found.name).expanduser().is_dir():
             raise ModelError(
-                f"model {found.name!r} has no safetensors weights where it comes from (pickled ones, which can run "
-                "code, are not fetched): load it once where you trust it, call model.save_pretrained(folder) and "
-                "tokenizer.save_pretrained(folder), and give that folder to --model"
+                f"model {found.name!r} has no safetensors weights where it comes from (pickled ones, which "
+                "can run code, are not fetched): load it once where you trust it, call "
+                "model.save_pretrained(folder) and tokenizer.save_pretrained(folder), and give that folder "
+                "to --model"
             )
         raise ModelError(f"{folder} has no weights: model.safetensors is missing")
     if not config.get("model_type") and "auto_map" not in config:

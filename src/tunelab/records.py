@@ -27,6 +27,7 @@ __all__ = [
     "MethodResult",
     "MoreRows",
     "Pair",
+    "PartScore",
     "PlannedRun",
     "Policy",
     "Race",
@@ -97,6 +98,13 @@ class Trial(Section):
     run: str = Field(description="folder below runs/")
 
 
+class PartScore(Section):
+    """F1 of one class or type."""
+
+    label: str
+    score: Interval = Field(description="over seeds and test rows; of this one by itself, nothing corrected")
+
+
 class MethodResult(Section):
     """One row of the table: a method (or baseline) with its settings on one model."""
 
@@ -111,6 +119,9 @@ class MethodResult(Section):
     spread: float | None = Field(None, description="standard deviation over seeds; None with one seed")
     valid: float
     scores: dict[str, float] = Field(description="every test score, means over runs")
+    parts: tuple[PartScore, ...] = Field(
+        (), description="the weakest first, 20 at most; only of the advised method and of the best"
+    )
     cost: Cost
     forgetting: Forgetting | None = None
     confusion: tuple[tuple[float, ...], ...] = Field(
@@ -352,6 +363,9 @@ class StudyRecord(Section):
     advice: Advice
     pareto_time: tuple[str, ...] = Field(description="methods that none is both better and faster than")
     pareto_memory: tuple[str, ...]
+    pareto_latency: tuple[str, ...] = Field(
+        (), description="the same by the latency of rows one by one, of methods for which it was measured"
+    )
     disagreements: tuple[Disagreement, ...]
     samples: tuple[Sample, ...] = ()
     policies: tuple[Policy, ...] = ()

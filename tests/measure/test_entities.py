@@ -19,7 +19,7 @@ from seqeval.scheme import BILOU, IOB2, IOBES, Entities  # type: ignore[import-u
 
 from tunelab.data.tags import entities_of, labels_of
 from tunelab.measure.entities import count_entities, entity_score_function, entity_scores
-from tunelab.measure.statistics import mean_interval
+from tunelab.measure.statistics import counted, mean_interval
 
 TYPES = ["LOC", "ORG", "PER"]
 NAMES = ["precision", "recall", "f1"]
@@ -140,3 +140,12 @@ def test_texts_without_entities_make_nothing_surer() -> None:
     widened = mean_interval([entity_score_function("f1", count_entities(among, among))], 1000)
     assert widened == pytest.approx(alone)
     assert widened[1] < 0.6
+
+
+def test_texts_of_one_group_are_one_thing() -> None:
+    """Forty texts with an entity in four groups, sixty without one in groups of their own: four things."""
+    found = [[(0, 1, "PER")]] * 40 + [[]] * 60
+    score = entity_score_function("f1", count_entities(found, found))
+    assert counted([score], 100) == 40
+    score.groups_N = np.r_[np.arange(40) // 10, np.arange(4, 64)]
+    assert counted([score], 100) == 4

@@ -19,6 +19,7 @@ from tunelab.records import (
     MethodResult,
     MoreRows,
     Pair,
+    PartScore,
     PlannedRun,
     Race,
     RaceStop,
@@ -45,6 +46,9 @@ METHODS = {
     "head": (0.8421, 5, 38.0, 0.7e9, 0.00003, 3e-3),
     "prompt": (0.5512, 6, 249.0, 1.9e9, 0.0004, 3e-2),
 }
+#: Milliseconds of one row; of the others 21.4.
+_LATENCY = {"adapter": 23.8, "top_layers": 21.2, "bitfit": 21.1, "ia3": 22.2, "prefix": 24.6, "head": 20.7}
+_UNTIMED = "gradual"
 _ITEMS = 1821
 _LABELS = ("negative", NASTY, "中性（“引号” & 'quotes'）")
 
@@ -80,6 +84,7 @@ def example_record() -> StudyRecord:
         ),
         pareto_time=("head", "bitfit", "top_layers", "adapter", "lora", "full"),
         pareto_memory=("head", "bitfit", "top_layers", "adapter", "lora", "full"),
+        pareto_latency=("head", "bitfit", "top_layers", "full"),
         disagreements=_disagreements(),
         curve=tuple(
             CurvePoint(
@@ -175,6 +180,7 @@ def small_record() -> StudyRecord:
     result = _result(rng, "lora", 0.81, 1, 3.2, 4.1e8, 0.01, 1e-3, labels=labels).model_copy(
         update={
             "spread": None,
+            "parts": (),
             "trials": (),
             "forgetting": None,
             "calibration": (),
@@ -235,7 +241,13 @@ def banking_record() -> StudyRecord:
         )
         results.append(
             result.model_copy(
-                update={"confusion": table, "scores": scores, "trials": trials, "learning_rates": rates}
+                update={
+                    "confusion": table,
+                    "scores": scores,
+                    "parts": _parts(scores) if result.parts else (),
+                    "trials": trials,
+                    "learning_rates": rates,
+                }
             )
         )
     plan = base.plan * 20
@@ -272,6 +284,7 @@ def sure_record() -> StudyRecord:
             ),
             "pareto_time": ("head", "full"),
             "pareto_memory": ("head", "full"),
+            "pareto_latency": ("head", "full"),
             "curve": (),
             "more_rows": (),
             "crossings": (),
@@ -339,6 +352,9 @@ def _result(
         valid=score + 0.004,
         scores={"accuracy": score, "macro_f1": score - 0.01, "mcc": score - 0.12, "ece": 0.031, "loss": 0.214}
         | {f"f1({label})": score - 0.02 * i for i, label in enumerate(labels)},
+        parts=_parts({f"f1({label})": score - 0.02 * i for i, label in enumerate(labels)})
+        if name in ("full", "lora")
+        else (),
         cost=Cost(
             tuning_seconds=4.1 * seconds,
             train_seconds=seconds,
@@ -348,7 +364,7 @@ def _result(
             trained_parameters=102_269_955 * share,
             trained_share=share,
             bundle_bytes=max(1.2e5, 4.1e8 * share),
-            latency_1_seconds=0.0214,
+            latency_1_seconds=None if name == _UNTIMED else _LATENCY.get(name, 21.4) / 1000,
             latency_32_seconds=0.00871,
         ),
         forgetting=Forgetting(kind="masked_lm", value=0.31 * share**0.2 - 0.03, base=2.317, sentences=400),
@@ -360,6 +376,15 @@ def _result(
         trials=tuple(trials),
         runs=tuple(f"{name}-s{seed}-f0-{seed:010x}" for seed in range(3)),
         failures={"lora-s2-f0-0011223344": "NotFiniteError"} if name == "lora" else {},
+    )
+
+
+def _parts(scores: dict[str, float]) -> tuple[PartScore, ...]:
+    """The 20 lowest F1, as a study records them."""
+    known = sorted((value, name[3:-1]) for name, value in scores.items() if name.startswith("f1("))
+    return tuple(
+        PartScore(label=label, score=Interval(value=value, low=value - 0.07, high=min(value + 0.05, 1.0)))
+        for value, label in known[:20]
     )
 
 

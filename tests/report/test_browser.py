@@ -32,6 +32,10 @@ addEventListener("load", function () {{
       ).map(function (e) {{ return e.className || e.tagName; }}),
       marks: page.querySelectorAll("svg.plot circle, svg.plot path").length,
       plots: Array.from(page.querySelectorAll("svg.plot")).filter(function (e) {{ return e.clientWidth; }}).length,
+      limits: Array.from(page.querySelectorAll(".meter b")).map(function (e) {{
+        var own = e.getBoundingClientRect(), all = e.parentElement.getBoundingClientRect();
+        return own.width && own.left >= all.left - 1 && own.right <= all.right + 1;
+      }}).filter(Boolean).length,
       panels: Array.from(page.querySelectorAll(".panel")).filter(function (e) {{ return e.clientWidth; }}).length,
       english: visible(page, "en"), chinese: visible(page, "zh-CN")
     }};
@@ -92,8 +96,10 @@ def test_in_a_browser(tmp_path: Path) -> None:
         assert re.search("[一-鿿]", page["switched"][2])
     marks = {page["page"]: page["marks"] for page in seen}
     plots = {page["page"]: page["plots"] for page in seen}
-    assert plots["rich"] == 2 + 1 + 15 + 2 + 2  # costs, curves, tuning, errors of one method, plan
+    assert plots["rich"] == 3 + 1 + 15 + 2 + 2  # costs, curves, tuning, errors of one method, plan
     assert plots["small"] == 2
+    limits = {page["page"]: page["limits"] for page in seen}
+    assert limits == {"rich": 3, "small": 0, "banking": 20}, "intervals of F1 of the method that is shown"
     assert marks["rich"] > 15 * 2 + 15 * 5 + 2 * 90
     assert marks["banking"] > 15 * 2 + 15 * 50
 

@@ -19,7 +19,7 @@ from report.examples import (
 )
 
 from tunelab.errors import ConfigError
-from tunelab.records import StudyRecord
+from tunelab.records import Interval, PartScore, StudyRecord
 from tunelab.report import advice_text, language_names, render, warnings_text, write_report
 from tunelab.report.locales import TEXTS
 
@@ -30,6 +30,8 @@ RECORDS = {
     "sure": sure_record,
     "unbeaten": lambda: unbeaten_record(0.004, different=False),
 }
+#: Keys of names that Chinese has from English.
+SAME_NAME = {"p_holm", "score_f1", "score_rougeL", "score_bleu", "score_chrf"}
 VOID = {"meta", "link", "br", "input"}
 
 
@@ -201,7 +203,7 @@ def test_both_languages_say_the_same_things() -> None:
         holes = [{h for _, h, _, _ in string.Formatter().parse(text) if h} for text in (english, chinese)]
         assert holes[0] == holes[1], key
         assert not re.search(r"[\u4e00-\u9fff]", english), key
-        assert key == "p_holm" or re.search(r"[\u4e00-\u9fff]", chinese), key
+        assert key in SAME_NAME or re.search(r"[\u4e00-\u9fff]", chinese), key
 
 
 def test_both_languages_are_on_the_page(shown: tuple[StudyRecord, str, Page]) -> None:
@@ -301,3 +303,68 @@ def test_warnings_are_all_told() -> None:
 def test_an_unknown_language_is_refused() -> None:
     with pytest.raises(ConfigError, match="unknown language 'de'"):
         render(example_record(), "de")
+
+
+def test_f1_by_class_is_shown_with_its_interval_where_the_record_has_one() -> None:
+    for record in (example_record(), banking_record()):
+        page = Page(render(record))
+        known = {source for source, _ in page.sourced}
+        for result in record.results:
+            at = f"results[{result.name}]"
+            for place, part in enumerate(result.parts):
+                own = {f"{at}.parts[{place}].score.{name}" for name in ("value", "low", "high")}
+                assert own <= known
+                assert f"{at}.scores[f1({part.label})]" not in known
+            plain = [source for source in known if source.startswith(f"{at}.scores[f1(")]
+            assert bool(plain) == (not result.parts and not result.baseline)
+    text = " ".join(page.texts)
+    assert "The 20 weakest of 77" in text
+    assert "Intervals are given for the advised method" in text
+
+
+def test_the_record_of_an_older_study_still_makes_a_page() -> None:
+    """One from before there were intervals of F1 and a front for latency: two plots, no word of either."""
+    values = json.loads(example_record().model_dump_json())
+    del values["pareto_latency"]
+    for result in values["results"]:
+        del result["parts"]
+    record = StudyRecord.model_validate(values)
+    page = Page(render(record))
+    assert not [source for source, _ in page.sourced if ".parts[" in source]
+    assert "results[lora].scores[f1(negative)]" in {source for source, _ in page.sourced}
+    text = " ".join(page.texts)
+    assert "Score against peak memory" in text
+    assert "Score against latency" not in text
+    assert "Intervals are given" not in text
+
+
+def test_the_fronts_are_drawn_and_listed() -> None:
+    """Three plots with a mark for each method that was measured; the table has the union of the fronts, the best
+    first, a sign where the method is on that front."""
+    record = example_record()
+    html = render(record)
+    trade = html[html.index('<section id="trade">') : html.index('<section id="pairs">')]
+    untimed = "gradual"
+    for name in METHODS:
+        assert trade.count(f'<g data-source="results[{name}]">') == (2 if name == untimed else 3), name
+    assert trade.count('<path class="front" d="M') == 3 + 1  # and the legend's
+    assert f"Not measured: {untimed}." in trade
+    fronts = (record.pareto_time, record.pareto_memory, record.pareto_latency)
+    listed = re.findall(r'scope="row".*?</span></th>.*?data-source="results\[(\w+)\]', trade, re.DOTALL)
+    assert listed == [name for name in METHODS if any(name in front for front in fronts)]
+    assert trade.count('<span class="on-front">') == sum(map(len, fronts))
+    assert "得分与推理延迟" in trade
+
+
+def test_precision_and_recall_stand_beside_the_f1_of_their_type() -> None:
+    """Of entities each type has all three; they are no rows of the table of scores."""
+    record = small_record()
+    scores = {"f1": 0.5, "f1(人名)": 0.4, "precision(人名)": 0.5, "recall(人名)": 0.3333}
+    parts = (PartScore(label="人名", score=Interval(value=0.4, low=0.2, high=0.6)),)
+    update = {"scores": scores, "parts": parts, "confusion": (), "calibration": ()}
+    result = record.results[0].model_copy(update=update)
+    page = Page(render(record.model_copy(update={"results": (result,), "labels": (), "task": "tag"})))
+    shown = dict(page.sourced)
+    assert shown["results[lora].scores[recall(人名)]"] == "33.3"
+    assert shown["results[lora].parts[0].score.high"] == "60.0"
+    assert "precision(人名)" not in page.texts

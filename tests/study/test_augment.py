@@ -24,7 +24,8 @@ from tunelab.data.table import Table
 from tunelab.errors import ConfigError
 from tunelab.measure.pairs import compare_pair, holm
 from tunelab.measure.statistics import score_function
-from tunelab.study.augmented import agreeing, augmented, uses_of
+from tunelab.study.agreement import agreeing
+from tunelab.study.augmented import augmented, uses_of
 from tunelab.study.effect import effects_of
 from tunelab.study.predictions import Judged
 from tunelab.study.prepare import Prepared, prepare
@@ -225,6 +226,105 @@ def test_labels_that_do_not_survive(model: Path, tmp_path: Path) -> None:
     assert kept[:200][~inside].all()  # of other rows nothing is asked
     assert inside[7]
     assert np.flatnonzero(kept[:200] & inside).tolist() == [7]  # what is said of it now fits its label
+
+
+def told_apart(model: Path, folder: Path, task: str, rows: list[dict]) -> Prepared:
+    path = folder / "data.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    return prepare((str(path),), task, DataConfig(folds=0), ModelConfig(name=str(model)))
+
+
+def agreed(prepared: Prepared, task: str, **columns: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """(whether each training row's copy survived, the training rows), of one copy a row."""
+    rows = np.arange(prepared.own)
+    new = prepared.table.frame.assign(**columns, origin=rows)
+    kept, train = agreeing(prepared, new, prepared.split(0).train, task), prepared.split(0).train
+    assert kept[np.setdiff1d(rows, train)].all()  # of other rows nothing is asked
+    return kept[train], train
+
+
+def test_a_label_among_several_that_does_not_survive(model: Path, tmp_path: Path) -> None:
+    """`late` and `dear` each decide one label: the word lost or put in, the copy is refused; another word
+    changed, it is not."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for i in range(240):
+        labels = [name for name in ("late", "dear") if rng.random() < 0.5]
+        rows.append({"text": " ".join([str(rng.choice(PLACES)), *labels, f"n{i}"]), "labels": labels})
+    plain = told_apart(model, tmp_path, "multilabel", rows)
+    texts = plain.table.frame["text"].tolist()
+    turned = [t.replace(" late", "") if " late" in t else t.replace(" n", " late n", 1) for t in texts]
+    kept, _ = agreed(plain, "multilabel", text=turned)
+    assert kept.mean() < 0.05
+    kept, _ = agreed(plain, "multilabel", text=[f"{t} {PLACES[0]}" for t in texts])
+    assert kept.mean() > 0.95
+
+
+def test_a_pair_that_does_not_match_any_more(model: Path, tmp_path: Path) -> None:
+    """Both texts name the same thing or two; where the second one's is turned so that it says the opposite, the
+    copy is refused, and where its place is changed, it is not."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for i in range(400):
+        own, other = (str(thing) for thing in rng.choice(THINGS, 2, replace=False))
+        places = rng.choice(PLACES, 3)
+        label = "same" if i % 2 else "other"
+        second = f"{own if i % 2 else other} {places[2]}"
+        rows.append({"sentence1": f"{own} {places[0]} {places[1]}", "sentence2": second, "label": label})
+    plain = told_apart(model, tmp_path, "match", rows)
+    frame = plain.table.frame
+    owns = [text.split()[0] for text in frame["text"]]
+    things, places = zip(*(text.split() for text in frame["text_pair"]), strict=True)
+    kept, _ = agreed(plain, "match", text_pair=[f"{thing} {PLACES[0]}" for thing in things])
+    assert kept.mean() > 0.9
+    others = [next(t for t in THINGS if t != own) for own in owns]
+    opposite = [o if thing == own else own for own, thing, o in zip(owns, things, others, strict=True)]
+    turned = [f"{thing} {place}" for thing, place in zip(opposite, places, strict=True)]
+    kept, _ = agreed(plain, "match", text_pair=turned)
+    assert kept.mean() < 0.1
+
+
+def test_a_number_that_does_not_survive(model: Path, tmp_path: Path) -> None:
+    """A word is worth its place among eight, and rows are spread by 1.5 around it, which is then about the first
+    classifier's error: a word four places off is refused, one beside it is not."""
+    rng = np.random.default_rng(0)
+    worth = rng.integers(0, 8, 400)
+    rows = [
+        {"text": f"{rng.choice(PLACES)} w{'abcdefgh'[w]}", "score": round(float(w + rng.normal(0, 1.5)), 3)}
+        for w in worth
+    ]
+    plain = told_apart(model, tmp_path, "regress", rows)
+    texts = plain.table.frame["text"].tolist()
+    words = [int("abcdefgh".index(t[-1])) for t in texts]
+    far = [f"{t[:-1]}{'abcdefgh'[(w + 4) % 8]}" for t, w in zip(texts, words, strict=True)]
+    near = [f"{t[:-1]}{'abcdefgh'[w + 1 if w < 7 else w - 1]}" for t, w in zip(texts, words, strict=True)]
+    kept, _ = agreed(plain, "regress", text=far)
+    assert kept.mean() < 0.2
+    kept, _ = agreed(plain, "regress", text=near)
+    assert kept.mean() > 0.8
+
+
+def test_the_check_is_told_where_it_is_not_made(model: Path, tmp_path: Path) -> None:
+    plain = prepared_of("tag", model, tmp_path, 64)
+    config = AugmentConfig(recipe=("swap",), check="always")
+    notes = augmented(plain, config, "tag", uses_of(2)).notes
+    assert any("is asked in classify, multilabel, match, regress, not in tag" in note for note in notes)
+
+
+def test_a_study_leaves_names_alone(tmp_path: Path) -> None:
+    """Through `augmented`, as a study goes: Chinese rows about one person, whom every copy still names."""
+    pytest.importorskip("jieba", reason="jieba is not installed")
+    rng = random.Random(0)
+    words = ["房间", "早餐", "服务", "价格", "位置", "前台", "环境", "热情"]
+    texts = ["王小明说" + "".join(rng.sample(words, 4)) + f"都很好{i}号" for i in range(60)]
+    path = tmp_path / "data.csv"
+    pd.DataFrame({"text": texts, "label": ["good", "bad"] * 30}).to_csv(path, index=False)
+    plain = prepare((str(path),), "classify", DataConfig(folds=0), ModelConfig(name="mini-zh"))
+    config = AugmentConfig(recipe=("swap", "delete", "look_alikes", "slips"), copies=3, share=0.5)
+    found = augmented(plain, config, "classify", uses_of(1))
+    copies = found.table.frame["text"].tolist()[plain.own :]
+    assert len(copies) > 60
+    assert all("王小明" in text for text in copies)
 
 
 def test_texts_that_a_model_writes(model: Path, tmp_path: Path) -> None:

@@ -1,16 +1,21 @@
 """A race halts every method at the rungs; who is stopped leaves no result, who goes on is as without it."""
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from tiny import make_model_folder, write_sentences
 
 import tunelab
-from tunelab.config import TrainConfig
+from tunelab.config import RunConfig, TrainConfig
 from tunelab.measure.race import Decision, Stop
 from tunelab.study import race as module
+from tunelab.study.execute import Work
 from tunelab.train.schedule import total_steps
 
 
@@ -20,6 +25,41 @@ def test_there_is_an_evaluation_in_every_eighth() -> None:
         every = module.enough_evaluations(train, rows).evaluations_per_epoch
         steps, per_epoch = total_steps(rows, train), -(-rows // train.batch_size)
         assert max(1.0, per_epoch / every) <= max(1.0, steps / 8), (rows, epochs)
+
+
+def test_the_lower_loss_decides_between_equal_scores(tmp_path: Path) -> None:
+    """Of four methods the better half goes on: the leader, 0.9, and one of two that are equal at 0.8, 4
+    standard errors behind it. It is `c`, with the lower loss when that score was reached; `b` comes first by
+    name, and has the lower loss by its last validation. At half of the steps `c` is the worse of two."""
+    logs = {
+        "a": [(4, 0.9, 0.3)],
+        "b": [(2, 0.8, 0.6), (4, 0.7, 0.1)],
+        "c": [(2, 0.8, 0.5), (4, 0.7, 0.9)],
+        "d": [(4, 0.3, 0.0)],
+    }
+    scouts = {}
+    for name, log in logs.items():
+        (tmp_path / name).mkdir()
+        entries = [{"kind": "evaluation", "step": s, "valid/accuracy": a, "valid/loss": x} for s, a, x in log]
+        text = "".join(json.dumps(entry) + "\n" for entry in entries) + '{"kind": "evalua'
+        (tmp_path / name / "metrics.jsonl").write_text(text)
+        config = RunConfig.model_validate(
+            {"files": ("x",), "train": {"epochs": 4, "batch_size": 16}, "model": {"name": "m"}}
+        )
+        scouts[name] = Work(name, "trial", config, tmp_path / name)
+    split = SimpleNamespace(train=np.arange(64), valid=np.arange(400))  # 16 steps, rungs at 4, 8 and 12
+    prepared: Any = {"m": SimpleNamespace(split=lambda fold: split, rows=lambda items: items)}
+
+    def run(works: Sequence[Work], after: Callable[[Work, dict[str, Any]], object]) -> None:
+        for work in works:
+            after(work, {"deciding": "accuracy"})
+
+    rows = [SimpleNamespace(name=name, seconds=4.0, one_seconds=1.0) for name in logs]
+    executor: Any = SimpleNamespace(run=run)
+    planned: Any = SimpleNamespace(rows=rows)
+    left, race = module.run_race(scouts, executor, prepared, SimpleNamespace(), planned)  # type: ignore[arg-type]
+    assert [(stop.name, stop.step) for stop in race.stops] == [("b", 4), ("d", 4), ("c", 8)]
+    assert left == {"a"}
 
 
 @pytest.mark.slow

@@ -1,20 +1,24 @@
 """What is advised, and what may be compared at all."""
 
+import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import f1_score
 
 from tunelab import tasks
 from tunelab.config import LossConfig, StudyConfig
 from tunelab.errors import ConfigError
+from tunelab.measure.statistics import class_f1, mean_interval
 from tunelab.records import BaselineGap, Interval
 from tunelab.study.compare import _check_like_tokens
-from tunelab.study.predictions import _score, groups_of
+from tunelab.study.predictions import Judged, _score, gather, groups_of
 from tunelab.study.search import bars
-from tunelab.study.verdict import _advise
+from tunelab.study.verdict import _advise, _pareto, _parts
 from tunelab.tasks.language import LanguageSettings
 
 
@@ -101,3 +105,79 @@ def test_a_trial_is_stopped_by_the_noise_of_its_own_score() -> None:
     curve = [(10, 0.1), (20, 0.3), (30, 0.4)]
     assert bars(curve, 200, 30, "spearman") == ((20, pytest.approx(0.3 - 0.1297, abs=1e-4)),)
     assert bars([(s, 40 * v) for s, v in curve], 200, 30, "reward") == ()
+
+
+def judged_runs(folder: Path, labels: list[str], said: list[list[str]], groups: Any = None) -> Judged:
+    """Runs whose predictions are these, one a seed, as a study leaves them."""
+    kinds = [*sorted(set(labels)), "never"]
+    task = tasks.find("classify").fit(kinds, kinds, LossConfig())
+    for seed, own in enumerate(said):
+        run = folder / f"run{seed}"
+        run.mkdir()
+        (run / "result.json").write_text(json.dumps({"seed": seed}))
+        sure = {f"logit({kind})": [float(kind == one) for one in own] for kind in task.classes}
+        frame = pd.DataFrame({"item": range(len(own)), "label": labels, "prediction": own, **sure})
+        frame.to_parquet(run / "predictions.parquet")
+    found = gather("m", [folder / f"run{seed}" for seed in range(len(said))], task, 1, groups)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_f1_by_class_has_the_interval_of_its_own_runs(tmp_path: Path, grouped: bool) -> None:
+    """30 classes, three seeds: the 20 weakest, by scikit-learn's F1; the limits are those that `mean_interval`
+    gives for each class alone, in groups of four items where items belong together."""
+    random = np.random.default_rng(3)
+    truth = np.concatenate([np.arange(30), random.integers(30, size=370)])
+    said = [np.where(random.random(400) < 0.7, truth, random.integers(30, size=400)) for _ in range(3)]
+    groups = np.arange(400) // 4 if grouped else None
+    names = np.array([f"c{code:02}" for code in range(30)])
+    judged = judged_runs(tmp_path, names[truth].tolist(), [names[own].tolist() for own in said], groups)
+    found = _parts(judged)
+    means = np.mean([f1_score(truth, own, average=None) for own in said], axis=0)
+    weakest = np.argsort(means, kind="stable")[:20]
+    assert [part.label for part in found] == names[weakest].tolist()
+    for part, code in zip(found, weakest, strict=True):
+        runs = [class_f1(own, truth, int(code)) for own in said]
+        for run in runs:
+            run.groups_N = groups
+        limits = mean_interval(runs, 400)
+        assert (part.score.value, part.score.low, part.score.high) == pytest.approx(limits, abs=1e-12)
+        assert part.score.value == pytest.approx(means[code])
+        assert part.score.low < part.score.value < part.score.high
+
+
+def test_a_class_that_no_item_has_is_not_the_weakest(tmp_path: Path) -> None:
+    """ "never" has no F1; "a" is right in 2 of 3 and given twice, F1 = 2 * 2 / (3 + 2) = 0.8; "b" is found and
+    once too often, 2 * 1 / (1 + 2) = 0.667."""
+    found = _parts(judged_runs(tmp_path, ["a", "a", "a", "b"], [["a", "a", "b", "b"]]))
+    assert [(part.label, round(part.score.value, 4)) for part in found] == [("b", 0.6667), ("a", 0.8)]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_front_is_what_nothing_else_dominates(seed: int) -> None:
+    """By brute force, with many ties; of equals the first stands for all. What has no price is not on it."""
+    random = np.random.default_rng(seed)
+    rows: list[Any] = [
+        SimpleNamespace(
+            name=f"m{i}",
+            score=SimpleNamespace(value=float(random.integers(6))),
+            price=None if random.random() < 0.2 else float(random.integers(6)),
+        )
+        for i in range(12)
+    ]
+    priced = [row for row in rows if row.price is not None]
+
+    def dominated(row: Any) -> bool:
+        return any(
+            other.price <= row.price
+            and other.score.value >= row.score.value
+            and (
+                (other.price, other.score.value) != (row.price, row.score.value)
+                or rows.index(other) < rows.index(row)
+            )
+            for other in priced
+        )
+
+    expected = sorted((row for row in priced if not dominated(row)), key=lambda row: row.price)
+    assert _pareto(rows, lambda row: row.price) == tuple(row.name for row in expected)

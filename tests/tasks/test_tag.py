@@ -1,5 +1,6 @@
 """Entities go in and come out, through windows too; the CRF's outputs are Viterbi's; scores are the measure's."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from tunelab.config import LossConfig
 from tunelab.data.batch import IGNORED
 from tunelab.data.check import check
 from tunelab.data.check_tags import split_units
-from tunelab.data.layout import Encoded
+from tunelab.data.layout import Encoded, Units
 from tunelab.data.table import Table
+from tunelab.data.tags import forbidden
 from tunelab.errors import ConfigError, DataError
 from tunelab.objectives.crf import crf_loss, forbid, viterbi
 from tunelab.tasks._chain import chain_of
@@ -138,6 +140,32 @@ def test_crf_learns_and_predicts_over_units_alone(folder: Path) -> None:
     assert kept[0, [1, 3, 4]].argmax(-1).tolist() == best[0].tolist()
     assert kept[1, [0, 2, 3]].argmax(-1).tolist() == best[1].tolist()
     assert not kept[0, [0, 2, 5]].any()
+
+
+def test_where_two_windows_meet_no_rule_is_broken(folder: Path) -> None:
+    """Random outputs of items of five units, against all 5^5 sequences; those that break nothing stay."""
+    task, _ = made(folder, sentences(20), head="crf")
+    rules = forbidden(task.tags, task.settings.scheme)
+    random, count, length = np.random.default_rng(0), 40, 5
+    outputs_UC = random.normal(size=(count * length, len(task.tags))).astype(np.float32)
+    places = np.arange(count * length)
+    units = Units(np.arange(0, count * length + 1, length), np.zeros((len(places), 2), int), places, places)
+    plain_U = outputs_UC.argmax(1)
+    mended_U = plain_U.copy()
+    task._joined(mended_U, outputs_UC, np.ones(len(places), bool), units)
+    every = np.array(list(itertools.product(range(len(task.tags)), repeat=length)))
+    inner = ~rules.transitions_CC[every[:, :-1], every[:, 1:]].any(1)
+    allowed = every[inner & ~rules.starts_C[every[:, 0]] & ~rules.ends_C[every[:, -1]]]
+    changed = 0
+    for item in range(count):
+        own = slice(item * length, (item + 1) * length)
+        if rules.transitions_CC[plain_U[own][:-1], plain_U[own][1:]].any():
+            sums = outputs_UC[own][np.arange(length), allowed].sum(1)
+            assert mended_U[own].tolist() == allowed[sums.argmax()].tolist()
+            changed += 1
+        else:
+            assert mended_U[own].tolist() == plain_U[own].tolist()
+    assert 5 < changed < count
 
 
 def test_losses_that_do_not_fit() -> None:

@@ -162,6 +162,33 @@ def test_r_drop_is_equation_4(tmp_path: Path) -> None:
     assert not model._forward_pre_hooks
 
 
+def test_r_drop_of_entities_counts_units(tmp_path: Path) -> None:
+    """As above, for the tokens that speak for a unit alone, one by one; what is said of the others (the rest of
+    a word, special tokens, padding) moves nothing."""
+    folder = make_model_folder(tmp_path / "tiny")
+    task = tasks.find("tag").fit(['[[0, 3, "PER"]]'], [], LossConfig())
+    opened = ModelConfig(name=str(folder), dropout=0.3, classifier_dropout=0.3)
+    torch.manual_seed(0)
+    model = load_model(locate(opened), opened, task.model_class, task.model_options(), 0).train()
+    inputs = {k: v for k, v in make_batch().items() if k in ("input_ids", "attention_mask")}
+    targets = torch.arange(inputs["input_ids"].numel()).reshape(inputs["input_ids"].shape) % 5
+    targets = torch.where((targets < 3) & inputs["attention_mask"].bool(), targets, -100)
+    torch.manual_seed(5)
+    first, second = model(**inputs).logits, model(**inputs).logits
+    total = torch.tensor(0.0)
+    units = (targets >= 0).nonzero().tolist()
+    for row, place in units:
+        one, other = (torch.distributions.Categorical(logits=z[row, place]) for z in (first, second))
+        label = targets[row, place]
+        kl = [torch.distributions.kl_divergence(*pair) for pair in ((one, other), (other, one))]
+        total = total - (one.log_prob(label) + other.log_prob(label)) / 2 + 2.0 / 4 * sum(kl)
+    torch.manual_seed(5)
+    with r_drop(model, task.objective_of(model), task.divergence, 2.0) as objective:
+        found, count = objective(model(**inputs).logits, targets)
+    assert float(count) == len(units) < targets.numel()
+    torch.testing.assert_close(found, total)
+
+
 def test_divergences_are_those_of_torchs_distributions() -> None:
     random = torch.Generator().manual_seed(0)
     first, second = torch.randn(5, 4, generator=random), torch.randn(5, 4, generator=random)
@@ -182,6 +209,10 @@ def test_what_cannot_be() -> None:
     answer = tasks.find("answer").fit(['[{"text": "a", "start": 0}]'], [], LossConfig())
     with pytest.raises(ConfigError, match="answer has none"):
         answer.divergence(torch.zeros(1), torch.zeros(1))
+    chain = tasks.find("tag")
+    crf = chain.fit(['[[0, 1, "A"]]'], [], LossConfig(), chain.Settings(head="crf"))
+    with pytest.raises(ConfigError, match="leave one of them out"):
+        crf.divergence(torch.zeros(1, 1), torch.zeros(1, 1))
 
 
 def test_each_part_has_its_dropout(tmp_path: Path) -> None:

@@ -1,11 +1,11 @@
-"""What a run needs of the machine: disk and memory."""
+"""What a run needs of the disk."""
 
 import shutil
 from pathlib import Path
 
 from tunelab.errors import OutputError
 
-__all__ = ["available_memory", "check_disk"]
+__all__ = ["check_disk"]
 
 #: A run at work may hold two checkpoints and a third being written, each of parameters, the best
 #: parameters and AdamW's two moments, and the bundle.
@@ -25,14 +25,3 @@ def check_disk(folder: Path, model_bytes: int, workers: int) -> None:
             f"{needed / 1e9:.1f} GB for checkpoints and bundles. "
             "Free some space, give another folder with --out, or fewer runs side by side with --workers"
         )
-
-
-def available_memory() -> float | None:
-    """Bytes that programs could still take without swapping; None where the system does not say."""
-    try:
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return float(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return None

@@ -137,9 +137,9 @@ def crossings(rows_K: np.ndarray, replicates: Mapping[str, np.ndarray]) -> tuple
     """For every pair of methods: which is ahead with the most rows, and from how many rows on.
 
     replicates: method -> [R, K] bootstrap replicates of its mean test score at each number of training rows;
-    all methods' replicates drawn with the same test items. Ahead: the median over the replicates is higher (with
-    two seeds a replicate's share of the seeds has no mean). Pairs that are exactly level with the most rows are left out; nothing is said between or beyond the
-    measured points.
+    all methods' replicates drawn with the same test items. Ahead: the median over the replicates is higher
+    (with two seeds a replicate's share of the seeds has no mean). Pairs that are exactly level with the most
+    rows are left out; nothing is said between or beyond the measured points.
 
     >>> rows = np.array([100, 200, 400])
     >>> full = np.array([[0.50, 0.70, 0.80], [0.54, 0.72, 0.82]])

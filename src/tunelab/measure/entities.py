@@ -114,8 +114,7 @@ def entity_score_function(name: str, counts: EntityCounts) -> RunScore:
         means_R: np.ndarray = values_RK.sum(1) / np.maximum(present_RK.sum(1), 1)
         return means_R
 
-    have_N = (tables[1] + tables[2]).sum(1) > 0
-    return RunScore(score, support=int(have_N.sum()))
+    return RunScore(score, support_N=(tables[1] + tables[2]).sum(1) > 0)
 
 
 def _ratio(name: str, found: np.ndarray, predicted: np.ndarray, gold: np.ndarray) -> np.ndarray:

@@ -79,8 +79,7 @@ def multilabel_score_function(name: str, predicted_NL: np.ndarray, targets_NL: n
         f1_RL, present_RL = _f1(twice_both_RL, either_RL)
         return np.asarray(f1_RL.sum(1) / np.maximum(present_RL.sum(1), 1))
 
-    have_N = (predicted_NL.astype(bool) | targets_NL.astype(bool)).any(1)
-    return RunScore(score, support=int(have_N.sum()))
+    return RunScore(score, support_N=(predicted_NL.astype(bool) | targets_NL.astype(bool)).any(1))
 
 
 def _counts(

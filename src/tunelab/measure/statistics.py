@@ -52,7 +52,7 @@ class RunScore:
 
     correct_N: which items are right, given only where the score is their share: then two single runs can be
     compared by McNemar's exact test. bounds: the least and the largest value that the score can have.
-    support: how many items have a part in it (None: all). groups_N: number of each item's group, where items
+    support_N: which items have a part in it (None: all). groups_N: number of each item's group, where items
     belong together (questions on one text): whole groups are drawn, and they are what is counted.
     """
 
@@ -61,11 +61,11 @@ class RunScore:
         score: Score,
         correct_N: np.ndarray | None = None,
         bounds: tuple[float, float] = (0.0, 1.0),
-        support: int | None = None,
+        support_N: np.ndarray | None = None,
     ) -> None:
         self.correct_N = correct_N
         self.bounds = bounds
-        self.support = support
+        self.support_N = support_N
         self.groups_N: np.ndarray | None = None
         self._score = score
         self._known: dict[tuple[int, int, int], np.ndarray] = {}
@@ -114,7 +114,7 @@ def class_f1(predicted_N: np.ndarray, targets_N: np.ndarray, code: int) -> RunSc
         found_R: np.ndarray = weights_RN @ above_N / np.where(below_R > 0, below_R, 1.0)
         return found_R
 
-    return RunScore(score, support=int((below_N > 0).sum()))
+    return RunScore(score, support_N=below_N > 0)
 
 
 def _macro_f1(predicted_N: np.ndarray, targets_N: np.ndarray) -> Score:
@@ -178,8 +178,11 @@ def counted(runs: Sequence[Score], items: int) -> int:
     only some have a part in the score."""
     groups_N = _groups(runs)
     found = items if groups_N is None else int(groups_N.max()) + 1
-    supports = [r.support for r in runs if isinstance(r, RunScore) and r.support is not None]
-    return max(min(found, max(supports)), 1) if supports else found
+    supports = [r.support_N for r in runs if isinstance(r, RunScore) and r.support_N is not None]
+    if not supports:
+        return found
+    things_N = np.arange(items) if groups_N is None else groups_N
+    return max(1, *(len(np.unique(things_N[own_N])) for own_N in supports))
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,7 @@ def _arrow(at: float, way: int, kind: str) -> Markup:
 
 def trade_plot(
     record: StudyRecord,
-    price: Callable[[MethodResult], float],
+    price_of: Callable[[MethodResult], float | None],
     front: Sequence[str],
     kind: str,
     names: tuple[Text, Text],
@@ -137,8 +137,13 @@ def trade_plot(
 ) -> Markup:
     """Score against a cost, whiskers for the intervals, the Pareto front as a dashed staircase.
 
-    kind: of the cost's axis ("time" or "size"); names: of the picture, of the cost.
+    price_of: None where it was not measured: then there is no mark; kind: of the cost's axis ("time" or
+    "size"); names: of the picture, of the cost.
     """
+
+    def price(result: MethodResult) -> float:
+        return price_of(result) or 0.0
+
     frame = Frame(470, 400)
     shown = [r for r in record.results if not r.baseline and price(r) > 0]
     x = nice_scale([price(r) for r in shown], frame.left + 8, frame.right - 8, kind, most=5)

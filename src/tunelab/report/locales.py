@@ -29,6 +29,10 @@ SCORES = {
     "subset_accuracy": ("all labels right", "标签完全正确率"),
     "exact_match": ("exact match", "完全匹配率"),
     "f1": ("F1", "F1"),
+    "precision": ("precision", "精确率"),
+    "recall": ("recall", "召回率"),
+    "macro_precision": ("macro precision", "宏平均精确率"),
+    "macro_recall": ("macro recall", "宏平均召回率"),
     "rougeL": ("ROUGE-L", "ROUGE-L"),
     "bleu": ("BLEU", "BLEU"),
     "chrf": ("chrF", "chrF"),
@@ -157,6 +161,7 @@ _HEAD = {
     "fact_score": ("{deciding}, {method}", "{method} 的{deciding}"),
     "fact_train": ("one training run", "单次训练时间"),
     "fact_memory": ("peak memory", "峰值内存"),
+    "fact_latency": ("latency of one row", "单条推理延迟"),
     "fact_size": ("size on disk", "磁盘占用"),
     "interval_note": ("95 % interval {low} to {high}", "95% 置信区间 {low} 至 {high}"),
     "trained_note": ("{share} of the parameters trained", "训练参数占比 {share}"),
@@ -227,15 +232,17 @@ _TRADE = {
     "nav_trade": ("Quality and cost", "效果与成本"),
     "trade": ("Quality against cost", "效果与成本的权衡"),
     "trade_lead": (
-        "Up is better, left is cheaper. On the dashed line lie the methods that no other both beats and undercuts by "
-        "its mean score; the whiskers say how sure each score is.",
-        "越靠上效果越好，越靠左成本越低。虚线为帕累托前沿：其上的方法不存在得分更高且成本更低的替代；"
+        "Up is better, left is cheaper or faster. On the dashed line lie the methods that no other both beats and "
+        "undercuts by its mean score; the whiskers say how sure each score is.",
+        "越靠上效果越好，越靠左成本（时间、内存或延迟）越低。虚线为帕累托前沿：其上的方法不存在得分更高且成本更低的替代；"
         "竖线表示每个得分的置信区间。",
     ),
     "trade_time": ("Score against training time", "得分与训练时间"),
     "trade_memory": ("Score against peak memory", "得分与峰值内存"),
+    "trade_latency": ("Score against latency", "得分与推理延迟"),
     "axis_time": ("training time of one run", "单次训练时间"),
     "axis_memory": ("peak memory of one run", "单次训练峰值内存"),
+    "axis_latency": ("latency, rows one by one", "单条推理延迟"),
     "log_axis": ("{axis} (log scale)", "{axis}（对数坐标）"),
     "legend_advised": ("advised", "建议采用"),
     "legend_front": ("Pareto front", "帕累托前沿"),
@@ -243,6 +250,17 @@ _TRADE = {
     "legend_clipped": ("below the plot: {names}", "低于图的范围：{names}"),
     "plot_time": ("Score of each method against training time", "各方法得分与训练时间"),
     "plot_memory": ("Score of each method against peak memory", "各方法得分与峰值内存"),
+    "plot_latency": ("Score of each method against latency", "各方法得分与推理延迟"),
+    "unmeasured": ("Not measured: {names}.", "未测量：{names}。"),
+    "fronts": ("The choices, side by side", "可选方案一览"),
+    "fronts_note": (
+        "Methods on at least one dashed line; ◆: on the line of this cost. For every other method and every cost "
+        "named here, as far as it was measured, one of these scores at least as high and costs no more.",
+        "至少位于一条虚线上的方法；◆ 表示位于该项成本的前沿。对其余任一方法和表中每项成本（若已测量），表中都有得分不低于它、成本不高于它的方法。",
+    ),
+    "front_time": ("Training", "训练时间"),
+    "front_memory": ("Memory", "内存"),
+    "front_latency": ("Latency", "延迟"),
 }
 
 _PAIRS = {
@@ -419,6 +437,19 @@ _DETAIL = {
     "plot_calibration": ("Reliability diagram of {method}", "{method} 的可靠性图"),
     "scores": ("Scores on the test rows", "测试集得分"),
     "weakest": ("F1 by class, weakest first", "各类别 F1（由低到高）"),
+    "weakest_types": ("F1 by type or label, weakest first", "各类型（标签）F1（由低到高）"),
+    "weakest_of": (
+        "The {n} weakest of {all}; the others are in study.json.",
+        "共 {all} 个，仅列出最低的 {n} 个，其余见 study.json。",
+    ),
+    "weakest_interval": (
+        "Lines: 95 % intervals over seeds and test rows, each by itself (not corrected for their number).",
+        "横线为 95% 置信区间（涵盖随机种子与测试样本的波动），各自单独计算，未做多重校正。",
+    ),
+    "weakest_without": (
+        "Intervals are given for the advised method and for the one with the highest score.",
+        "仅对建议采用的方法和得分最高的方法给出置信区间。",
+    ),
     "judged_runs": ("Judged runs", "参与评测的训练"),
     "not_recorded": ("not recorded", "没有记录"),
     "no_errors": ("No errors.", "没有错误。"),

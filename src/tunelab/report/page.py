@@ -1,7 +1,8 @@
 """The page: one file with everything in it, made from a record and from nothing else."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
 from pathlib import Path
@@ -11,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from tunelab.files import output_errors, write_atomically
-from tunelab.records import MethodResult, Pair, PlannedRun, StudyRecord
+from tunelab.records import Interval, MethodResult, Pair, PlannedRun, StudyRecord
 from tunelab.report import charts, formats, matrices, plots
 from tunelab.report.locales import language_names
 from tunelab.report.texts import Sourced, Text, in_percent, joined, t
@@ -29,6 +30,9 @@ __all__ = ["render", "write_report"]
 
 _TEXT_CHARACTERS = 360  # of a row's text that are shown
 _PLANNED_RUNS = 150  # runs of the plan that are listed
+_SHOWN_PARTS = 20  # classes or types whose F1 is listed
+#: A cost as it is shown (None: not measured), and whether the method is on the front.
+_Cell = tuple[Sourced | None, bool]
 #: Scores shown as they are, not in points: they have a unit of their own.
 _NOT_SHARES = frozenset(
     (
@@ -109,10 +113,12 @@ def _context(record: StudyRecord, language: str) -> dict[str, Any]:
         "baseline_scale": charts.difference_scale([gap.difference for gap in record.baselines], 8, 180),
         "pair_at": lambda a, b: pair_of(record, a, b),
         "trade": _trade(record, language),
+        "fronts": _fronts(record),
         "round_plots": charts.round_plots(record, language),
         "extremes": _extremes,
         "shown_score": _shown_score,
         "f1_of": _f1_of,
+        "of_parts": ("f1(", "precision(", "recall("),
         "other": next((r.name for r in methods if r.name != advice.method), None),
         "row_text": _row_text,
         "within": _within(record),
@@ -167,34 +173,66 @@ def _effect_scale(record: StudyRecord) -> plots.Scale:
     return charts.difference_scale([effect.difference for effect in several], 8, 180)
 
 
-def _trade(record: StudyRecord, language: str) -> list[tuple[Text, Markup, str]]:
-    """(heading, plot, where its front is in the record) for time and for memory."""
-    return [
-        (
-            t("trade_time"),
-            charts.trade_plot(
-                record,
-                lambda r: r.cost.train_seconds,
-                record.pareto_time,
-                "time",
-                (t("plot_time"), t("axis_time")),
-                language,
-            ),
-            "results[].cost.train_seconds, pareto_time",
-        ),
-        (
-            t("trade_memory"),
-            charts.trade_plot(
-                record,
-                lambda r: r.cost.peak_memory_bytes,
-                record.pareto_memory,
-                "size",
-                (t("plot_memory"), t("axis_memory")),
-                language,
-            ),
-            "results[].cost.peak_memory_bytes, pareto_memory",
-        ),
+@dataclass(frozen=True)
+class _Price:
+    """What quality is held against: a field of `Cost`, how it is written, and the methods on its front."""
+
+    name: str
+    field: str
+    kind: str
+    front: tuple[str, ...]
+
+    def of(self, result: MethodResult) -> float | None:
+        """None: not measured."""
+        value: float | None = getattr(result.cost, self.field)
+        return value
+
+    @property
+    def shown(self) -> Callable[[float], str]:
+        return formats.size if self.kind == "size" else formats.span
+
+
+def _prices(record: StudyRecord) -> list[_Price]:
+    """Those for which the record has a front: one from before there was one for latency has none."""
+    every = (
+        _Price("time", "train_seconds", "time", record.pareto_time),
+        _Price("memory", "peak_memory_bytes", "size", record.pareto_memory),
+        _Price("latency", "latency_1_seconds", "time", record.pareto_latency),
+    )
+    return [price for price in every if price.front]
+
+
+def _trade(record: StudyRecord, language: str) -> list[tuple[Text, Markup, str, Text | None]]:
+    """(heading, plot, where its numbers are in the record, the methods without a measurement)."""
+    found = []
+    for price in _prices(record):
+        names = t(f"plot_{price.name}"), t(f"axis_{price.name}")
+        plot = charts.trade_plot(record, price.of, price.front, price.kind, names, language)
+        lost = [r.name for r in record.results if not r.baseline and price.of(r) is None]
+        source = f"results[].cost.{price.field}, pareto_{price.name}"
+        found.append((t(f"trade_{price.name}"), plot, source, joined(lost, len(lost)) if lost else None))
+    return found
+
+
+def _fronts(record: StudyRecord) -> tuple[list[Text], list[tuple[MethodResult, list[_Cell]]]]:
+    """Headings of the prices, and the methods that are on a front, the best first, with what each costs;
+    nothing where there is one method, which has nothing beside it."""
+    prices = _prices(record)
+    methods = [r for r in record.results if not r.baseline]
+    if len(methods) < 2:
+        return [], []
+    rows = [
+        (result, [_cell(result, price) for price in prices])
+        for result in methods
+        if any(result.name in price.front for price in prices)
     ]
+    return [t(f"front_{price.name}") for price in prices], rows
+
+
+def _cell(result: MethodResult, price: _Price) -> _Cell:
+    value = price.of(result)
+    at = f"results[{result.name}].cost.{price.field}"
+    return None if value is None else Sourced(price.shown(value), at), result.name in price.front
 
 
 def _shown_score(name: str, value: float) -> str:
@@ -210,11 +248,20 @@ def _extremes(rates: tuple[float, ...]) -> list[tuple[float, int]]:
     return [(rate, rates.index(rate)) for rate in ends]
 
 
-def _f1_of(result: MethodResult, labels: tuple[str, ...], most: int = 20) -> list[tuple[str, float]]:
-    """(label, F1), the weakest first; where answers are no classes, of whatever parts have an F1."""
+def _f1_of(
+    result: MethodResult, labels: Sequence[str]
+) -> tuple[list[tuple[str, float, Interval | None, str]], int]:
+    """(label, F1, its interval where the record has one, its place), the weakest first, and how many parts
+    there are in all. Where answers are no classes: of whatever parts have an F1."""
     parts = [name[3:-1] for name in result.scores if name.startswith("f1(")]
+    if result.parts:
+        at = f"results[{result.name}].parts"
+        told = [(p.label, p.score.value, p.score, f"{at}[{i}].score") for i, p in enumerate(result.parts)]
+        return list(told), max(len(parts), len(told))
     known = [(label, result.scores[f"f1({label})"]) for label in labels or parts if label in parts]
-    return sorted(known, key=lambda pair: pair[1])[:most]
+    known.sort(key=lambda pair: pair[1])
+    place = f"results[{result.name}].scores"
+    return [(name, f1, None, f"{place}[f1({name})]") for name, f1 in known[:_SHOWN_PARTS]], len(known)
 
 
 def _row_text(text: str) -> tuple[str, bool]:

@@ -6,9 +6,10 @@
     tokenizer files     with the length that was trained
     README.md           a model card
     base/               only in a self-contained bundle of an adapter: the pretrained model itself
-    head.py, objective.py   only where the user trained with a head or a loss of their own
+    head.py, objective.py   only where the user trained with a head or a loss of their own, from a file
 
-A bundle holds no pickles, and no code but these two; head.py runs only where the caller allows it.
+A bundle holds no pickles, and no code but these two; head.py runs only where the caller allows it, and so
+does a head of a module that is installed, of which a bundle has the name.
 """
 
 import json
@@ -241,9 +242,12 @@ def _method(manifest: Mapping[str, Any], path: Path) -> Method:
 def _model_config(manifest: Mapping[str, Any], path: Path, trust_remote_code: bool = False) -> ModelConfig:
     try:
         values = {**manifest["model"], "trust_remote_code": trust_remote_code}
-        return build(ModelConfig, values, where="model")
+        config = build(ModelConfig, values, where="model")
     except ConfigError as error:
         raise _damaged(path, f"'model': {error}") from None
+    # A bundle answers in float32 on whatever machine: FlashAttention was for its training.
+    flash = config.attention == "flash_attention_2"
+    return config.model_copy(update={"attention": "auto"}) if flash else config
 
 
 def open_bundle(
@@ -284,18 +288,23 @@ def open_bundle(
 
 
 def _take_code(task: Task, folder: Path, manifest: Mapping[str, Any], allowed: bool) -> None:
-    """A head of the user's, from the bundle's own files alone."""
-    files = [name for name in manifest.get("code", ()) if name == "head.py"]  # (a loss is not asked any more)
-    if not files:
+    """A head of the user's, from the bundle's own files or from a module that is installed. (A loss is not
+    asked any more.)"""
+    if not task.runs:
         return
+    held = task.runs == "head.py"
     if not allowed:
+        what = "holds Python code, the model's head (head.py)" if held else f"has the head {task.runs}"
         raise BundleError(
-            f"{folder} holds Python code, the model's head (head.py), which runs when it is opened. Read it, "
-            "and if you trust it allow it with --trust-remote-code (in Python trust_remote_code=True)"
+            f"{folder} {what}, which runs when it is opened. Read it, and if you trust it allow it with "
+            "--trust-remote-code (in Python trust_remote_code=True)"
         )
-    if "head.py" not in manifest["sha256"]:
+    if held and "head.py" not in manifest["sha256"]:
         raise _damaged(folder / "tunelab.json", "'sha256' lacks head.py")
-    task.adopt(folder)
+    try:
+        task.adopt(folder)
+    except ConfigError as error:  # of a module that is not here
+        raise BundleError(f"{folder} does not hold its head's code: {error}") from None
 
 
 def _base(folder: Path, base: Mapping[str, str], config: ModelConfig) -> Located:

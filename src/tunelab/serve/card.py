@@ -49,7 +49,7 @@ Method: {manifest["method"]} ({settings}); base model fingerprint {base["fingerp
 ```python
 import tunelab
 
-specialist = tunelab.load("path/to/this/folder"{", trust_remote_code=True" if "head.py" in task.code else ""})
+specialist = tunelab.load("path/to/this/folder"{", trust_remote_code=True" if task.runs else ""})
 specialist.predict([{_example(manifest, task)}])
 ```
 {_elsewhere(manifest, task)}
@@ -66,8 +66,8 @@ def _example(manifest: Mapping[str, Any], task: Task) -> str:
 
 
 def _elsewhere(manifest: Mapping[str, Any], task: Task) -> str:
-    if "head.py" in task.code:
-        return "\nIts head is of its own (`head.py`): only tunelab puts it on.\n"
+    if task.own_head:
+        return f"\nIt has {task.own_head}: only tunelab puts it on.\n"
     if manifest["weights"] == "transformers":
         return f"""
 Without tunelab:

@@ -1,5 +1,6 @@
 """Answers from a bundle."""
 
+import logging
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,12 +16,14 @@ from tunelab.errors import CannotMerge, ConfigError, InputError, OutputError
 from tunelab.files import folder_atomically, output_errors
 from tunelab.serve.bundle import Opened, open_bundle
 from tunelab.serve.generate import generate
+from tunelab.tasks.base import NoSettings
 from tunelab.train.evaluate import predict_logits
 from tunelab.train.levers import faster_judging
 from tunelab.train.precision import choose
 
 __all__ = ["Specialist"]
 
+log = logging.getLogger("tunelab")
 
 #: One text or many; of a model for pairs, one pair or many.
 Texts = str | Sequence[str] | tuple[str, str] | Sequence[tuple[str, str]]
@@ -128,6 +131,7 @@ class Specialist:
         if task.writes or (task.answers_too and not _paired(texts)):
             return pd.DataFrame({"prediction": self._written(texts)})
         table, encoded = self._read(texts)
+        self._tell_cut(encoded)
         units = encoded.units_of(np.arange(len(table)))
         return self._opened.task.decode(self._outputs(encoded), table.frame, units)
 
@@ -148,6 +152,19 @@ class Specialist:
             raise InputError(reason)
         return table, encoded
 
+    def _tell_cut(self, encoded: Encoded) -> None:
+        """Says how many texts were not read whole."""
+        opened = self._opened
+        long = int((encoded.whole.lengths > opened.max_length).sum())
+        if long and opened.task.cuts(getattr(opened.task, "settings", NoSettings())):
+            log.warning(
+                "%d of %d texts are longer than the %d tokens that this model was trained to read: the rest "
+                "of them does not count",
+                long,
+                len(encoded.whole),
+                opened.max_length,
+            )
+
     def _written(self, texts: Texts) -> list[str]:
         """What the model writes after each text."""
         opened, task = self._opened, self._opened.task
@@ -155,7 +172,9 @@ class Specialist:
         prompts, stops = task.prompts(table, opened.tokenizer), task.stops(opened.tokenizer)
         with self._lock:
             most = task.writes or task.room
-            return generate(opened.tuned, opened.tokenizer, prompts, stops, most, self._device)
+            return generate(
+                opened.tuned, opened.tokenizer, prompts, stops, most, self._device, beams=task.beams
+            )
 
     def _outputs(self, encoded: Encoded) -> np.ndarray:
         opened = self._opened
@@ -181,10 +200,10 @@ class Specialist:
         target = Path(folder)
         if target.is_file() or (target.is_dir() and any(target.iterdir())):
             raise OutputError(f"{target} exists and is not empty; give a new folder to export to")
-        if "head.py" in self._opened.task.code:
+        if own := self._opened.task.own_head:
             raise CannotMerge(
-                "this model has a head of its own (head.py), for which `transformers` has no class: it "
-                "cannot be exported; load the bundle with tunelab"
+                f"this model has {own}, for which `transformers` has no class: it cannot be exported; load "
+                "the bundle with tunelab"
             )
         model = self._opened.tuned.merge()
         with output_errors(target), folder_atomically(target) as work:

@@ -10,31 +10,28 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
 
 from tunelab.config import AugmentConfig
 from tunelab.data.augment.base import Augmented, augment
 from tunelab.data.augment.items import items_of
-from tunelab.data.augment.words import HAN
 from tunelab.data.findings import rows_of
 from tunelab.data.plain import normalised
 from tunelab.files import file_digest, output_errors, write_atomically, write_json
 from tunelab.provenance import versions
+from tunelab.study.agreement import CHECKED, agreeing
 from tunelab.study.copies import Copies, Use
 from tunelab.study.prepare import Prepared
-from tunelab.study.recipes import Base, augmenter_of, kind_of, resolve
+from tunelab.study.recipes import Base, augmenter_of, kind_of, names_finder, resolve
 
-__all__ = ["agreeing", "augmented", "examples_of", "uses_of"]
+__all__ = ["augmented", "examples_of", "uses_of"]
 
 #: Ways whose new texts a model writes, so that their labels are looked at.
 _WRITTEN = ("masked", "back_translation")
-_PARTS = 5  # of the rows that the first classifier is asked about, each by one that has not seen it
 _ROWS = "copies.parquet"
+_FORMAT = "2"  # raise it when other copies are made of the same settings
 
 
 def uses_of(folds: int, percents: Iterable[float] = ()) -> list[Use]:
@@ -67,15 +64,15 @@ def augmented(
     new_keys = np.array(_keys(made.frame), dtype=object)
     all_keys = np.array(_keys(prepared.table.frame), dtype=object)
     asked = config.check == "always" or (config.check == "auto" and bool(set(names) & set(_WRITTEN)))
-    checked = asked and task == "classify"
+    checked = asked and task in CHECKED
     if asked and not checked:
-        notes.append(f"augmentation: labels are looked at in task classify alone, not in {task}")
+        notes.append(f"augmentation: whether labels survived is asked in {', '.join(CHECKED)}, not in {task}")
     every = np.ones(len(origins), dtype=bool)
     allowed, held, changed = {}, 0, 0
     for use in uses:
         split = prepared.split(*use)
         free = ~np.isin(new_keys, all_keys[np.concatenate([split.valid, split.test])])
-        survives = agreeing(prepared, made.frame, split.train) if checked else every
+        survives = agreeing(prepared, made.frame, split.train, task) if checked else every
         allowed[use] = free & survives
         among = np.isin(origins, split.train)
         held, changed = max(held, int((among & ~free).sum())), max(changed, int((among & ~survives).sum()))
@@ -127,7 +124,11 @@ def _made(
         return known
     base = Base(prepared.base, prepared.model, prepared.head)
     augmenter = augmenter_of(names, config, base, device)
-    made = augment(prepared.table.frame, rows, augmenter, config.copies, config.seed, kind=kind_of(task))
+    made = augment(
+        *(prepared.table.frame, rows, augmenter, config.copies, config.seed),
+        kind=kind_of(task),
+        names_of=names_finder(),
+    )
     if place is not None:
         _write(place, made)
     return made
@@ -137,10 +138,13 @@ def _key(prepared: Prepared, config: AugmentConfig, task: str, names: Sequence[s
     """What decides the copies; the tuned model does where it writes them."""
     own = "masked" in names and config.masked is None
     parts = [
-        config.model_dump_json(exclude={"recipe", "synonyms", "check"}),
+        _FORMAT,
+        config.model_dump_json(exclude={"recipe", "synonyms", "keep", "check"}),
         task,
         *names,
         *(file_digest(Path(file).expanduser()) for file in config.synonyms),
+        "keep",
+        *(file_digest(Path(file).expanduser()) for file in config.keep),
         prepared.digest,
         hashlib.sha256(np.ascontiguousarray(rows).data).hexdigest(),
         prepared.model_digest if own else "",
@@ -159,7 +163,7 @@ def _write(place: Path, made: Augmented) -> None:
         write_json(place / "counts.json", counts)  # last: what is there is whole
 
 
-_COUNTS = ("asked", "could_not", "repeats", "held_out", "changed")
+_COUNTS = ("asked", "could_not", "repeats", "held_out")
 
 
 def _read(place: Path, columns: Iterable[str]) -> Augmented | None:
@@ -178,42 +182,6 @@ def _keys(frame: pd.DataFrame) -> list[str]:
     """What a row says, but for case, width, spaces and punctuation."""
     columns = [normalised(frame[name].tolist()) for name in ("text", "text_pair") if name in frame]
     return ["\0".join(row).replace(" ", "") for row in zip(*columns, strict=True)]
-
-
-def agreeing(prepared: Prepared, new: pd.DataFrame, train: np.ndarray) -> np.ndarray:
-    """[M] whether a copy's label has survived, as far as a first classifier can tell (of other rows: yes).
-
-    The classifier (logistic regression on TF-IDF) is fitted on training rows alone, and never on the row in
-    question: a copy is refused where it finds a label that is neither the copy's own nor the one it gives the
-    original. So a hard row, which it gets wrong both times, keeps its copies.
-    """
-    found = np.ones(len(new), dtype=bool)
-    texts = prepared.table.frame["text"].to_numpy(dtype=object)
-    labels = prepared.table.frame["label"].to_numpy(dtype=object)
-    origins = new["origin"].to_numpy(dtype=np.int64)
-    part_of = np.full(prepared.own, -1)
-    part_of[train] = np.random.default_rng(0).permutation(len(train)) % _PARTS
-    for part in range(_PARTS):
-        fitted = train[part_of[train] != part]
-        asked = np.flatnonzero(part_of[origins] == part)
-        if not len(asked) or len(set(labels[fitted])) < 2:
-            continue
-        predict = _classifier(texts[fitted], labels[fitted])
-        said, before = predict(new["text"].to_numpy(dtype=object)[asked]), predict(texts[origins[asked]])
-        found[asked] = (said == labels[origins[asked]]) | (said == before)
-    return found
-
-
-def _classifier(texts: np.ndarray, labels: np.ndarray) -> Any:
-    sample = "".join(texts[:2000].tolist())
-    chinese = sum(map(len, HAN.findall(sample))) > 0.2 * len(sample)
-    options: dict[str, Any] = (
-        {"analyzer": "char", "ngram_range": (1, 3)} if chinese else {"ngram_range": (1, 2)}
-    )
-    vectorizer = TfidfVectorizer(sublinear_tf=True, **options)
-    model = LogisticRegression(C=10.0, max_iter=1000)
-    model.fit(vectorizer.fit_transform(texts), labels.astype(str))
-    return lambda asked: model.predict(vectorizer.transform(asked)).astype(object)
 
 
 def examples_of(prepared: Prepared, task: str, most: int = 5) -> list[tuple[str, str, str]]:

@@ -1,11 +1,14 @@
 """What the whole study will take, and what fits into the time that the user gives."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from tunelab.config import RunConfig, StudyConfig
 from tunelab.errors import ConfigError
 from tunelab.records import PlannedRun
+from tunelab.study.baselines import baselines_of
+from tunelab.study.beside import Beside, baseline_seconds, latency_seconds, span, verify_seconds
 from tunelab.study.candidates import Candidate
 from tunelab.study.execute import Work
 from tunelab.study.plan import Probe, predict_memory, predict_seconds
@@ -14,6 +17,9 @@ from tunelab.study.run import Kind, read_record
 from tunelab.study.tuning import Design, curve_shares, run_config
 
 __all__ = ["Planned", "fit_budget", "table_of_runs"]
+
+#: Share of the study's time from which on the user is told what is no training.
+_LARGE = 0.15
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,8 @@ class Planned:
     """The probes of all methods and what follows from them.
 
     probes: by the row of the table; rows: one a method, for the screen; seconds: of the whole study, with
-    `workers` runs side by side; runs: how many there are.
+    `workers` runs side by side, the plan and all else included; beside: of these what is no training; runs:
+    how many there are; probed_seconds: what the probes took.
     """
 
     probes: Mapping[str, Probe]
@@ -46,27 +53,78 @@ class Planned:
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
     runs: int = 0
+    probed_seconds: float = 0.0
+    beside: Beside | None = None
 
     def predict(self, name: str, config: RunConfig, kind: Kind) -> tuple[float, float]:
         """Seconds and bytes of a run."""
         probe, own = self.probes[name], self.prepared[which(config.model, config.augment)]
         seconds = predict_seconds(probe, config, own, kind, self.device)
-        return seconds, predict_memory(probe, config, own, seconds)
+        return seconds, predict_memory(probe, config, own, seconds, kind)
 
     def total(self, design: Design) -> float:
-        """Seconds of the whole study under a design: work shared by the workers, but trials of one method and
-        fold wait for one another."""
-        rows = list(self._rows(design))
+        """Seconds of the whole study under a design: the probes, then work shared by the workers (but trials
+        of one method and fold wait for one another), then what is done with nothing beside it."""
+        rows, beside = list(self._rows(design)), self._beside(design)
         chains = [row.trials / design.folds * row.one_seconds + row.one_seconds for row in rows]
-        return max(sum(row.seconds for row in rows) / self.workers, max(chains, default=0.0))
+        return max(sum(row.seconds for row in rows) / self.workers, max(chains, default=0.0)) + beside.seconds
 
     def settle(self, design: Design) -> None:
         """Fixes rows, seconds and runs for the design that is going to be done."""
         self.rows = list(self._rows(design))
-        self.seconds = self.total(design)
+        self.seconds, self.beside = self.total(design), self._beside(design)
         shares = len(self._shares())
         each = design.runs + design.folds * design.seeds * shares
         self.runs = each * len(self.entries)
+
+    def remarks(self) -> list[str]:
+        """What the total contains besides trainings, where that is a large part."""
+        if self.beside is None or self.beside.seconds < _LARGE * self.seconds:
+            return []
+        return [
+            f"planned: about {span(self.seconds)}, of which {span(self.beside.seconds)} are no trainings "
+            f"({self.beside.told()})"
+        ]
+
+    def _beside(self, design: Design) -> Beside:
+        """What is no training, under a design: its bundles are as many as its runs."""
+        once = self._once
+        return replace(
+            once,
+            baselines=once.baselines / self.workers,
+            verification=once.verification * design.seeds * design.folds / self.workers,
+        )
+
+    @cached_property
+    def _once(self) -> Beside:
+        """The same with one bundle of each method, on one worker: a budget is tried with many designs."""
+        verifying, asking, refits = [], [], [0.0]
+        for entry in self.entries:
+            probe = self.probes[entry.name]
+            config = run_config(self.config, entry, seed=0, fold=0)
+            own = self.prepared[which(config.model, config.augment)]
+            task = own.task(config)
+            verifying.append(verify_seconds(probe, config, own, task, self.device))
+            asking.append(latency_seconds(probe, config, own, task, self.device))
+            if len(own.splits) > 1:  # on other threads: what frozen layers give is computed anew
+                last = run_config(self.config, entry, seed=0, fold=-1)
+                trained, _ = self.predict(entry.name, last, "refit")
+                refits.append(trained + probe.trunk_seconds + verifying[-1])
+        return Beside(self.probed_seconds, self._baselines(), sum(verifying), sum(asking), max(refits))
+
+    def _baselines(self) -> float:
+        """Of all folds: they ask the first method's model as it is, which the fastest judge is nearest to."""
+        if not (self.config.baselines and self.entries):
+            return 0.0
+        first, seconds = self.entries[0], 0.0
+        own = self.prepared[first.model.name]
+        like = [self.probes[entry.name] for entry in self.entries if entry.model.name == first.model.name]
+        fastest = min(like, key=lambda probe: probe.judge_seconds)
+        for fold in range(len(own.splits)):
+            config = run_config(self.config, first, seed=0, fold=fold)
+            names = baselines_of(own.task(config, fold))
+            seconds += baseline_seconds(names, fastest, config, own, self.device)
+        return seconds
 
     def _shares(self) -> tuple[float, ...]:
         first = next(iter(self.prepared.values()))
@@ -106,10 +164,12 @@ def fit_budget(planned: Planned, design: Design, seconds: float, told: str) -> N
         else:
             rows = sorted(planned._rows(design), key=lambda row: -row.seconds)
             slowest = ", ".join(f"{r.name} {r.seconds / planned.workers / 60:.0f} min" for r in rows[:3])
+            beside = planned._beside(design).told()
             raise ConfigError(
                 f"the smallest study takes about {planned.total(design) / 60:.0f} min, more than the "
                 f"budget of {told}. Compare fewer methods (--methods; slowest: {slowest}), train on "
                 "fewer rows (--rows), or shorter (train.epochs)"
+                + (f". Besides trainings it takes: {beside}" if beside else "")
             )
     trials = (
         f"{design.trials} trials" if design.trials > 1 else "no tuning (every method's default learning rate)"

@@ -1,17 +1,20 @@
 """What a study and a single run both begin with: the lock on their folder, and trackers that exist."""
 
+import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import filelock
+import torch
 
-from tunelab.config import TrainConfig
+from tunelab.config import ModelConfig, TrainConfig
 from tunelab.errors import ConfigError, OutputError, did_you_mean
 from tunelab.files import check_writable
 from tunelab.study.prepare import Prepared
+from tunelab.train.precision import choose
 
-__all__ = ["check_trackers", "locked", "model_bytes"]
+__all__ = ["check_attention", "check_trackers", "locked", "model_bytes"]
 
 
 def check_trackers(config: TrainConfig) -> None:
@@ -27,6 +30,30 @@ def check_trackers(config: TrainConfig) -> None:
             )
         if name not in ready:
             raise ConfigError(f"setting 'train.trackers': {name!r} needs its package: pip install {name}")
+
+
+def check_attention(model: ModelConfig, train: TrainConfig, device: str) -> None:
+    """Raises `ConfigError` where FlashAttention is asked for and cannot be used: it wants a GPU, a package,
+    and a training in bfloat16."""
+    if model.attention != "flash_attention_2":
+        return
+    setting = "setting 'model.attention': flash_attention_2"
+    if torch.device(device).type != "cuda":
+        raise ConfigError(
+            f"{setting} works on a GPU alone, and this training is on {device}; leave it out (auto takes the "
+            "faster attention), or give --device cuda"
+        )
+    precision = choose(train.precision, device)
+    if precision.name != "bfloat16":
+        raise ConfigError(
+            f"{setting} has no float32, and train.precision is float32 here ({precision.reason}); set "
+            "model.attention=sdpa, or train.precision=bfloat16 where the GPU has it"
+        )
+    if not any(importlib.util.find_spec(name) for name in ("flash_attn", "kernels")):
+        raise ConfigError(
+            f"{setting} needs its package: pip install flash-attn; without it set model.attention=sdpa, "
+            "which has a kernel of the same kind"
+        )
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """The study: every method tuned alike, judged on the same rows, what differs, and the advised one ready."""
 
-import hashlib
 import json
 import shutil
 from collections import deque
@@ -13,22 +12,24 @@ import pandas as pd
 import yaml
 
 from tunelab import methods, tasks
-from tunelab.config import RunConfig, StudyConfig, seconds_of
+from tunelab.config import RunConfig, StudyConfig
 from tunelab.data.check import Finding
 from tunelab.errors import ConfigError, TrainingError
 from tunelab.files import output_errors, write_atomically, write_json
-from tunelab.measure.cost import available_memory, check_disk
+from tunelab.measure.cost import check_disk
 from tunelab.records import Race, StudyRecord
 from tunelab.study.asking import check_asking
 from tunelab.study.augmented import augmented, uses_of
 from tunelab.study.baselines import baselines_of
-from tunelab.study.budget import Planned, fit_budget
+from tunelab.study.budget import Planned
 from tunelab.study.candidates import Candidate, candidates
-from tunelab.study.common import check_trackers, locked, model_bytes
+from tunelab.study.common import check_attention, check_trackers, locked, model_bytes
 from tunelab.study.default_model import with_model
+from tunelab.study.earlier import replaced
 from tunelab.study.execute import Executor, Listener, Work
 from tunelab.study.handover import best_run, hand_over, prune, refit_work
-from tunelab.study.plan import Probe
+from tunelab.study.own_files import in_settings, in_variant, resolved
+from tunelab.study.planning import Planning, make_plan
 from tunelab.study.prepare import Prepared, prepare, which
 from tunelab.study.race import enough_evaluations, run_race
 from tunelab.study.rewarding import stamps
@@ -37,7 +38,7 @@ from tunelab.study.runner import Job, Pool, plan_workers
 from tunelab.study.tuning import Design, Tuning, run_config
 from tunelab.study.untouched import key_of
 from tunelab.study.verdict import Evidence, conclude
-from tunelab.study.worker import baseline, latency_run, probe, reference_run
+from tunelab.study.worker import baseline, latency_run, reference_run
 
 __all__ = ["Study", "compare"]
 
@@ -130,6 +131,7 @@ def compare(
     """
     entries = candidates(config)
     check_trackers(config.train)
+    check_attention(config.model, config.train, device)
     unused = sorted(set(config.settings) - {entry.method for entry in entries})
     for name in unused:
         methods.find(name)
@@ -138,6 +140,7 @@ def compare(
         opened = _open(config, root, device, listener, fresh)
         notes = [
             *told,
+            *replaced(root, opened.config),
             *dict.fromkeys(note for each in opened.every.values() for note in each.notes),
             *(f"settings of {name} are unused: it is not compared" for name in unused),
             *([opened.design.note] if opened.design.note else []),
@@ -230,7 +233,8 @@ def _carry_out(opened: _Opened, notes: list[str]) -> _Done:
         _write_study(root, config, opened.first)
     references = _references(pool, opened.prepared, root, device, notes)
     executor = Executor(pool, root, opened.every, device, opened.listener, references)
-    planned, failed = _plan(config, opened.entries, opened.design, opened.every, executor, references, root)
+    planning = Planning(config, opened.entries, opened.every, executor, references)
+    planned, failed = make_plan(planning, opened.design)
     entries = [entry for entry in opened.entries if entry.name not in failed]
     if not entries:
         raise TrainingError(_all_failed(executor.failures))
@@ -359,91 +363,6 @@ def _references(
     return {name: path for name, path in paths.items() if path.is_file()}
 
 
-def _plan(
-    config: StudyConfig,
-    entries: Sequence[Candidate],
-    design: Design,
-    prepared: Mapping[str, Prepared],
-    executor: Executor,
-    references: Mapping[str, Path],
-    root: Path,
-) -> tuple[Planned, set[str]]:
-    """Probes every method, keeps within the budget (by changing `design`) and tells the plan. Returns it and
-    the methods that cannot even be attached. What was planned once holds when a study goes on."""
-    path = root / "plan.json"
-    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"probes": {}, "designs": {}}
-    works = {
-        entry.name: executor.work(entry.name, "judged", run_config(config, entry, seed=0, fold=0))
-        for entry in entries
-    }
-    missing = {name: work for name, work in works.items() if work.name not in known["probes"]}
-    jobs = [
-        Job(
-            work.name,
-            probe,
-            (
-                work.config,
-                prepared[which(work.config.model, work.config.augment)].lean(),
-                root / "probes" / work.name,
-                executor.device,
-                references.get(work.config.model.name),
-            ),
-        )
-        for work in missing.values()
-    ]
-    failed = set()
-    by_run = {work.name: name for name, work in missing.items()}
-    executor.listener("", "probing", {"runs": len(jobs)})
-    for job, value in executor.probe(jobs, works):
-        if value is None:
-            failed.add(by_run[job])
-        else:
-            known["probes"][job] = value
-    shutil.rmtree(root / "probes", ignore_errors=True)
-    with output_errors(root):
-        write_json(path, known)
-    planned = Planned(
-        {name: Probe(**known["probes"][work.name]) for name, work in works.items() if name not in failed},
-        config,
-        [entry for entry in entries if entry.name not in failed],
-        prepared,
-        executor.device,
-        executor.pool.workers,
-    )
-    if config.search.budget is not None and planned.entries:
-        fitted = config.model_dump(mode="json", exclude={"files", "variants", "keep", "workers"})
-        key = hashlib.sha256(
-            json.dumps([fitted, sorted(p.digest for p in prepared.values())]).encode()
-        ).hexdigest()
-        if key not in known["designs"]:  # variants that are added later are given what the others were
-            fit_budget(planned, design, seconds_of(config.search.budget), config.search.budget)
-            known["designs"][key] = [design.trials, design.seeds, planned.notes]
-        design.trials, design.seeds, planned.notes = known["designs"][key]
-    planned.settle(design)
-    with output_errors(root):
-        write_json(path, known)
-    _fit_memory(planned, executor.pool)
-    executor.listener("", "plan", {"planned": planned})
-    return planned, failed
-
-
-def _fit_memory(planned: Planned, pool: Pool) -> None:
-    """Fewer runs side by side where the memory that is free would not hold them."""
-    free = available_memory()
-    largest = max((row.memory_bytes for row in planned.rows), default=0.0)
-    if free is None or planned.device != "cpu" or not largest:
-        return
-    workers = max(1, min(pool.workers, int(free / largest)))
-    if workers < pool.workers:
-        planned.notes = [
-            *planned.notes,
-            f"{workers} instead of {pool.workers} runs side by side: one needs up to {largest / 1e9:.1f} GB, "
-            f"and {free / 1e9:.1f} GB are free",
-        ]
-        planned.seconds *= pool.workers / workers
-        planned.workers = pool.workers = workers
-
-
 def _baseline_jobs(
     config: StudyConfig, entry: Candidate, prepared: Mapping[str, Prepared], root: Path, device: str
 ) -> list[Job]:
@@ -559,8 +478,11 @@ def _write_study(root: Path, config: StudyConfig, prepared: Prepared) -> None:
     values["files"] = [str(Path(f).resolve()) for f in config.files]
     values["model"]["name"] = _resolved(config.model.name)
     values["models"] = [_resolved(name) for name in config.models]
+    values["task_settings"] = in_settings(resolved, values["task_settings"])
+    values["variants"] = [in_variant(resolved, variant) for variant in config.variants]
     new = values["augment"]
     new["synonyms"] = [str(Path(f).expanduser().resolve()) for f in config.augment.synonyms]
+    new["keep"] = [str(Path(f).expanduser().resolve()) for f in config.augment.keep]
     new["translators"] = [_resolved(name) for name in config.augment.translators]
     new["masked"] = _resolved(config.augment.masked) if config.augment.masked else None
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)

@@ -13,20 +13,18 @@ Wider models come nearer to the rate, and so do machines without bfloat16. An es
 within a factor of about 2 on a CPU; on a GPU nothing was measured. `tunelab compare` measures real steps.
 """
 
-import contextlib
 import math
 import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 
-from tunelab.measure.cost import available_memory
 from tunelab.methods.top_layers import TopLayersSettings
+from tunelab.provenance import available_memory
 from tunelab.provenance import machine as described
 from tunelab.study.catalogue import Shape
 from tunelab.study.runner import plan_workers
@@ -228,7 +226,7 @@ def _moving(shape: Shape, family: Family, load: Load) -> float:
 
 def measure_machine(device: str) -> Machine:
     """The machine as it is now; its matrix products are measured, in well under a second on a CPU."""
-    about = described()
+    about = described(device)
     workers, threads = plan_workers(0, device)
     precision = choose("auto", device)
     on_gpu = torch.device(device).type == "cuda"
@@ -259,17 +257,18 @@ def _rate(dtype: torch.dtype, device: str, threads: int) -> float:
         left @ left
         began = time.perf_counter()
         while len(times) < 3 or (len(times) < 50 and time.perf_counter() - began < 0.15):
-            start = _now(on_gpu)
+            start = _now(device)
             left @ left
-            times.append(_now(on_gpu) - start)
+            times.append(_now(device) - start)
     finally:
         torch.set_num_threads(before)
     return 2.0 * size**3 / min(times)
 
 
-def _now(on_gpu: bool) -> float:
-    if on_gpu:
-        torch.cuda.synchronize()
+def _now(device: str) -> float:
+    """Seconds, when the device has done all that it was given."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
     return time.perf_counter()
 
 
@@ -280,7 +279,4 @@ def _free_memory(device: str) -> float:
     free = available_memory()
     if free is None and hasattr(os, "sysconf"):
         free = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    limit = float("inf") if free is None else free
-    with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
-        limit = min(limit, float(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return limit
+    return float("inf") if free is None else free

@@ -139,11 +139,11 @@ class Executor:
         except KeyboardInterrupt as error:  # between two outcomes: the pool stops its workers in order
             outcomes.throw(error)
 
-    def probe(self, jobs: Sequence[Job], works: Mapping[str, Work]) -> Iterator[tuple[str, Any]]:
-        """Runs probes; gives (name, what was measured), or None where the method failed already: that is
-        recorded as the failure of the run it was to be."""
+    def probe(self, outcomes: Iterable[Outcome], works: Mapping[str, Work]) -> Iterator[tuple[str, Any]]:
+        """What became of probes; gives (name, what was measured), or None where the method failed already:
+        that is recorded as the failure of the run it was to be."""
         by_name = {work.name: work for work in works.values()}
-        for outcome in self.pool.run(deque(jobs)):
+        for outcome in outcomes:
             if outcome.error is not None:
                 self._failed(outcome, by_name[outcome.job.name])
             yield outcome.job.name, None if outcome.error is not None else outcome.value

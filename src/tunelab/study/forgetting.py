@@ -45,6 +45,7 @@ from tunelab.models import Located, fingerprint, load_model, load_tokenizer
 from tunelab.records import Forgetting
 from tunelab.study.prepare import Prepared
 from tunelab.train.evaluate import tokens_at_once
+from tunelab.train.precision import in_float32
 
 __all__ = ["Reference", "make_reference", "measure", "measure_forgetting", "reference"]
 
@@ -133,10 +134,11 @@ def reference(
     if stored is None:
         with _random_state_kept():
             trunk = load_model(base, model, "AutoModel", {}, int(tokenizer.pad_token_id), device).eval()
-        if head is not None:
-            stored = np.array([_loss(_with_head(head, trunk), sentences)])
-        else:
-            stored = _features(trunk, sentences)
+        with in_float32(trunk):
+            if head is not None:
+                stored = np.array([_loss(_with_head(head, trunk), sentences)])
+            else:
+                stored = _features(trunk, sentences)
         _finite(stored, base.name)
         _store(cache, key, stored)
     if kind == "cka":
@@ -156,7 +158,7 @@ def measure(tuned: Tuned, reference: Reference, base: Located, model: ModelConfi
     """
     trunk = _trunk(tuned.model)
     count = len(reference.sentences.inputs)
-    with _evaluating(tuned.model):
+    with _evaluating(tuned.model), in_float32(tuned.model):
         if reference.kind == "cka":
             assert reference.features_ND is not None
             features_ND = _features(trunk, reference.sentences)

@@ -3,6 +3,9 @@
 A probe is a real training of a few optimizer steps on batches from the shortest to the longest, in a worker
 like that of a run and with as many probes side by side as there will be runs. With seconds a step
 = a + b · tokens fitted to them, and the tokens of every batch of a run known beforehand, its time is a sum.
+
+A probe does what a run does, in its order: train, judge in float32, (memory is read here,) measure
+forgetting, write the bundle. Peaks only rise, so in another order they would be of something else.
 """
 
 import contextlib
@@ -22,7 +25,7 @@ from tunelab import methods
 from tunelab.config import RunConfig, TrainConfig
 from tunelab.data.batch import Examples, epoch_batches, sorted_batches
 from tunelab.errors import Stopped
-from tunelab.methods.base import Tuned
+from tunelab.methods.base import Method, Tuned
 from tunelab.study import forgetting
 from tunelab.study.asking import Asker
 from tunelab.study.online import improving
@@ -35,7 +38,7 @@ from tunelab.train.precision import Precision, choose
 from tunelab.train.regularise import regularised
 from tunelab.train.schedule import total_steps
 
-__all__ = ["Probe", "predict_memory", "predict_seconds", "probe_run"]
+__all__ = ["Probe", "evaluation_tokens", "predict_memory", "predict_seconds", "probe_run"]
 
 #: Optimizer steps that are timed. Methods that change while they train (gradual) pass all their phases in
 #: them, and so they do in the few steps before, after which memory grows by new batch sizes alone.
@@ -52,9 +55,11 @@ class Probe:
 
     step_seconds + token_seconds x tokens (with padding) is one optimizer step; evaluate_seconds and
     judge_seconds are per token (with padding) in training's precision and in float32; load_seconds: to open
-    and attach; save_seconds: to measure forgetting and write the bundle; memory_bytes: the largest resident
-    memory after as many different batch sizes as `shapes`, and growth_bytes what every doubling of them adds;
-    checkpoint_bytes: what writing a checkpoint adds.
+    and attach; save_seconds: to measure forgetting and write the bundle; trunk_seconds: to compute what
+    frozen layers give, by whoever did; memory_bytes: the largest resident memory of training after as many
+    different batch sizes as `shapes`, and growth_bytes what every doubling of them adds; checkpoint_bytes:
+    what writing a checkpoint adds; judge_bytes: the largest resident memory where judging needs more than
+    training did (0: it does not).
     """
 
     step_seconds: float
@@ -67,6 +72,13 @@ class Probe:
     shapes: float
     growth_bytes: float
     checkpoint_bytes: float
+    trunk_seconds: float = 0.0
+    judge_bytes: float = 0.0
+
+    @property
+    def largest_bytes(self) -> float:
+        """The largest resident memory that the probe itself had before it saved."""
+        return max(self.memory_bytes + self.checkpoint_bytes, self.judge_bytes)
 
     def as_dict(self) -> dict[str, float]:
         """Only numbers: ready for JSON."""
@@ -90,20 +102,45 @@ def probe_run(
     began = time.monotonic()
     tuned, _ = attach(config, prepared, method, task, device)
     load_seconds = time.monotonic() - began
-    split = prepared.split(config.fold, config.share)
+    shutil.rmtree(folder, ignore_errors=True)
+    learnt = _learning(config, prepared, method, task, tuned, folder, precision, listener, stop)
     shutil.rmtree(folder, ignore_errors=True)
     judge_seconds = _judging_seconds(config, prepared, task, tuned, device)
+    peak, before = peak_memory(device), learnt["memory_bytes"] + learnt["checkpoint_bytes"]
     began = time.monotonic()
     if reference is not None:  # (what a run does; a measure that fails there costs no method its place)
         forgetting.measure_forgetting(tuned, reference, prepared, device)
     save_bundle(folder / "bundle", prepared, method, task, tuned, {}, {})
     save_seconds = time.monotonic() - began
+    shutil.rmtree(folder, ignore_errors=True)
+    return Probe(
+        **learnt,
+        judge_seconds=judge_seconds,
+        load_seconds=load_seconds,
+        save_seconds=save_seconds,
+        judge_bytes=peak if peak > before else 0.0,
+    ).as_dict()
 
-    watch = _Watch(device)
+
+def _learning(
+    config: RunConfig,
+    prepared: Prepared,
+    method: Method,
+    task: Task,
+    tuned: Tuned,
+    folder: Path,
+    precision: Precision,
+    listener: Callable[..., None],
+    stop: Callable[[], bool],
+) -> dict[str, float]:
+    """What training costs, of a probe's fields, by training a few steps."""
+    split = prepared.split(config.fold, config.share)
+    watch = _Watch(precision.device)
     own = improving(config, prepared, task, tuned, folder, precision) if task.online else None
     period = own.steps(config.train.batch_size) if own else 0
     planned = max(_STEPS, min(2 * period, _MOST) + 1)
     objective = own.objective if own else task.objective_of(tuned.model)
+    evaluations = _evaluations(prepared, config)
     with (
         speed_up(config, prepared, tuned, task, precision) as fast,
         regularised(tuned, objective, task.divergence, config.train) as with_all,
@@ -117,7 +154,7 @@ def probe_run(
                 with_all.objective,
                 examples,
                 with_all.judging(lambda: ({"loss": 0.0}, "loss")),
-                _few(config.train, count, len(examples)),
+                _few(config.train, count, len(examples), evaluations > 1),
                 learning_rate=config.train.learning_rate or method.learning_rate,
                 seed=config.seed,
                 folder=where,
@@ -135,8 +172,7 @@ def probe_run(
             steps(planned, folder, lambda: len(watch.times) == planned - 1)
     if stop():
         raise Stopped("stopped while the plan was measured")
-    with_checkpoint = peak_memory(device)
-    shutil.rmtree(folder, ignore_errors=True)
+    with_checkpoint = peak_memory(precision.device)
     if own:
         sizes, token_seconds = [1] * len(watch.times), 0.0
         step_seconds = own.step_seconds(watch.times, period)
@@ -144,18 +180,16 @@ def probe_run(
         sizes = _sizes(examples.lengths, config.train.batch_size, config.seed, len(watch.times))
         step_seconds, token_seconds = _fit(sizes[1:], np.diff(watch.times))
     last, shapes, growth = _growth(watch.peaks, sizes)
-    return Probe(
-        step_seconds=step_seconds,
-        token_seconds=token_seconds,
-        evaluate_seconds=evaluate_seconds,
-        judge_seconds=judge_seconds,
-        load_seconds=load_seconds,
-        save_seconds=save_seconds,
-        memory_bytes=last,
-        shapes=shapes,
-        growth_bytes=growth,
-        checkpoint_bytes=with_checkpoint - last,
-    ).as_dict()
+    return {
+        "step_seconds": step_seconds,
+        "token_seconds": token_seconds,
+        "evaluate_seconds": evaluate_seconds,
+        "trunk_seconds": fast.trunk_seconds,
+        "memory_bytes": last,
+        "shapes": shapes,
+        "growth_bytes": growth,
+        "checkpoint_bytes": with_checkpoint - last,
+    }
 
 
 def _judging_seconds(config: RunConfig, prepared: Prepared, task: Task, tuned: Tuned, device: str) -> float:
@@ -198,12 +232,17 @@ class _Watch:
         self.peaks.clear()
 
 
-def _few(config: TrainConfig, steps: int, rows: int) -> TrainConfig:
-    """The same training, of so many steps, with one validation and no checkpoint."""
+def _few(config: TrainConfig, steps: int, rows: int, early: bool = False) -> TrainConfig:
+    """The same training, of so many steps and no checkpoint, with one validation at its end.
+
+    early: with others before, the first within the first half: the loop then keeps the best state beside the
+    one that is trained, as it does in a run that validates more than once.
+    """
+    per_epoch = math.ceil(rows / config.batch_size)
     return config.model_copy(
         update={
-            "epochs": steps / math.ceil(rows / config.batch_size),
-            "evaluations_per_epoch": 1,
+            "epochs": steps / per_epoch,
+            "evaluations_per_epoch": math.ceil(4 * per_epoch / steps) if early else 1,
             "patience": 0,
             "checkpoint_seconds": 1e9,
             "trackers": (),
@@ -254,7 +293,7 @@ def _evaluation(
     """Seconds a token (with padding) of an evaluation of these items, of which `examples` are the rows."""
     if not task.written:
         return _forward(model, examples, precision, task)
-    tokens = _evaluation_tokens(prepared, items, precision.device)
+    tokens = evaluation_tokens(prepared, items, precision.device)
     return _writing(model, precision, task, prepared, items) * len(items) / tokens
 
 
@@ -291,24 +330,36 @@ def predict_seconds(probe: Probe, config: RunConfig, prepared: Prepared, kind: K
     """Seconds of one run: opening, training, evaluations, judging and saving."""
     split = prepared.split(config.fold, config.share)
     steps, tokens, _ = _training_size(prepared, config)
-    per_epoch = math.ceil(len(prepared.lengths(split.train)) / config.train.batch_size)
-    evaluations = max(1.0, steps / per_epoch * config.train.evaluations_per_epoch)
+    evaluations = _evaluations(prepared, config)
     seconds = probe.load_seconds + probe.step_seconds * steps + probe.token_seconds * tokens
-    seconds += evaluations * probe.evaluate_seconds * _evaluation_tokens(prepared, split.valid, device)
+    seconds += evaluations * probe.evaluate_seconds * evaluation_tokens(prepared, split.valid, device)
     if kind != "trial":
         rows = split.test if len(split.test) else split.valid
-        seconds += probe.judge_seconds * _evaluation_tokens(prepared, rows, device)
+        seconds += probe.judge_seconds * evaluation_tokens(prepared, rows, device)
     if kind in ("judged", "refit"):
         seconds += probe.save_seconds
     return seconds
 
 
-def predict_memory(probe: Probe, config: RunConfig, prepared: Prepared, seconds: float) -> float:
-    """Largest resident memory of one run, bytes: more sizes of batches take more, and so do checkpoints."""
+def predict_memory(
+    probe: Probe, config: RunConfig, prepared: Prepared, seconds: float, kind: Kind = "judged"
+) -> float:
+    """Largest resident memory of one run until it is judged, bytes: more sizes of batches take more, and so
+    do checkpoints; judging comes after them."""
     _, _, shapes = _training_size(prepared, config)
     memory = probe.memory_bytes + probe.growth_bytes * max(0.0, math.log2(shapes / probe.shapes))
     long = seconds - probe.load_seconds > config.train.checkpoint_seconds
-    return memory + (probe.checkpoint_bytes if long else 0.0)
+    training = memory + (probe.checkpoint_bytes if long else 0.0)
+    return max(training, probe.judge_bytes if kind != "trial" else 0.0)
+
+
+def _evaluations(prepared: Prepared, config: RunConfig) -> float:
+    """How often a run validates."""
+    steps, _, _ = _training_size(prepared, config)
+    per_epoch = math.ceil(
+        len(prepared.lengths(prepared.split(config.fold, config.share).train)) / config.train.batch_size
+    )
+    return max(1.0, steps / per_epoch * config.train.evaluations_per_epoch)
 
 
 def _training_size(prepared: Prepared, config: RunConfig) -> tuple[int, int, int]:
@@ -325,6 +376,7 @@ def _tokens(lengths_as_bytes: bytes, batch_size: int, seed: int, total: int) -> 
     return sum(sizes), len(set(sizes))
 
 
-def _evaluation_tokens(prepared: Prepared, rows: np.ndarray, device: str) -> int:
+def evaluation_tokens(prepared: Prepared, rows: np.ndarray, device: str) -> int:
+    """Tokens with padding of an evaluation of these items."""
     lengths = prepared.lengths(rows)
     return sum(int(lengths[b].max()) * len(b) for b in sorted_batches(lengths, tokens_at_once(device)))

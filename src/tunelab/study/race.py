@@ -6,7 +6,10 @@ stopped gets no further trial and no seed, and is not in the table. Those that g
 are the same, to the bit, as they would be had they raced against nobody.
 """
 
+import contextlib
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +20,6 @@ from tunelab.records import Interval, Race, RaceStop
 from tunelab.study.budget import Planned
 from tunelab.study.execute import Executor, Work
 from tunelab.study.prepare import Prepared
-from tunelab.study.search import read_curve
 from tunelab.study.tuning import Design
 from tunelab.train.schedule import total_steps
 
@@ -88,14 +90,40 @@ def run_race(
 def _entry(
     name: str, work: Work, record: Mapping[str, Any], share: float, prepared: Mapping[str, Prepared]
 ) -> Entry:
-    """A method's best validation score at the rung, from its run's own log."""
+    """A method's best validation score at the rung with the loss that it had then, from its run's own log."""
     own = prepared[work.config.model.name]
     split = own.split(work.config.fold)
     steps = total_steps(len(own.rows(split.train)), work.config.train)
-    curve = read_curve(work.folder, record["deciding"])
-    reached = [score for step, score in curve if step <= max(share * steps, curve[0][0])]
+    score, loss = _best(_evaluations(work.folder), record["deciding"], share * steps)
     rows = float(len(split.valid))
     if record["deciding"] == "macro_f1":
         labels = own.table.frame["label"].to_numpy()[split.valid]
         rows = effective_rows(np.unique(labels, return_counts=True)[1].tolist())
-    return Entry(name, reached[-1], rows)
+    return Entry(name, score, rows, loss)
+
+
+def _evaluations(folder: Path) -> list[dict[str, Any]]:
+    """Every validation in a run's `metrics.jsonl`."""
+    found = []
+    for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+        with contextlib.suppress(ValueError):  # the line that was being written when the run was killed
+            entry = json.loads(line)
+            if entry["kind"] == "evaluation":
+                found.append(entry)
+    return found
+
+
+def _best(
+    evaluations: Sequence[Mapping[str, Any]], deciding: str, until: float
+) -> tuple[float, float | None]:
+    """The highest score up to a step (at least that of the first validation), and its validation loss; of
+    equal scores the one with the lower loss, as in the loop.
+
+    >>> log = [{"step": s, "valid/accuracy": a, "valid/loss": l} for s, a, l in
+    ...        [(2, 0.5, 0.9), (4, 0.7, 0.6), (6, 0.7, 0.5), (8, 0.9, 0.3)]]
+    >>> _best(log, "accuracy", until=6), _best(log, "accuracy", until=1)
+    ((0.7, 0.5), (0.5, 0.9))
+    """
+    reached = [entry for entry in evaluations if entry["step"] <= max(until, evaluations[0]["step"])]
+    best = min(reached, key=lambda entry: (-entry[f"valid/{deciding}"], entry.get("valid/loss", 0.0)))
+    return best[f"valid/{deciding}"], best.get("valid/loss")

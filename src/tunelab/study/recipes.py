@@ -1,25 +1,30 @@
 """Which ways of augmentation a study takes, by their names, and the one object that makes its new rows."""
 
+import functools
 import importlib.util
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tunelab.config import AugmentConfig, ModelConfig
 from tunelab.data.augment.back_translation import BackTranslation, Translator
 from tunelab.data.augment.base import Augmenter, OneOf
+from tunelab.data.augment.edits import Span
 from tunelab.data.augment.items import KINDS
 from tunelab.data.augment.masked import Masked
+from tunelab.data.augment.names import names_in
 from tunelab.data.augment.perturb import Delete, Insert, Swap
-from tunelab.data.augment.synonyms import Lexicon, Synonyms, read_cilin, read_english
+from tunelab.data.augment.protect import phrases
+from tunelab.data.augment.synonyms import Lexicon, Synonyms, read_cilin, read_english, read_words
 from tunelab.data.augment.typos import Case, Homophones, Keyboard, LookAlikes, Punctuation, Scanned, Slips
 from tunelab.data.augment.words import HAN, Cutter, characters, jieba_words
 from tunelab.errors import ConfigError, did_you_mean
 from tunelab.models import Located, load_model, load_tokenizer, locate
 from tunelab.study.languages import languages_of
 
-__all__ = ["RECIPES", "Base", "augmenter_of", "check_recipe", "kind_of", "resolve"]
+__all__ = ["RECIPES", "Base", "augmenter_of", "check_recipe", "kind_of", "names_finder", "resolve"]
 
 #: Every way by its name.
 RECIPES: dict[str, type[Augmenter]] = {
@@ -107,7 +112,10 @@ def resolve(config: AugmentConfig, texts: Sequence[str]) -> tuple[tuple[str, ...
     chinese = any(HAN.search(text) for text in texts)
     notes = []
     if chinese and not _installed("jieba"):
-        notes.append("augmentation cuts Chinese into characters, not words: jieba is not installed")
+        notes.append(
+            "augmentation cuts Chinese into characters, not words, and may change Chinese names, which it "
+            "cannot tell: jieba is not installed"
+        )
     if "auto" not in config.recipe:
         return tuple(dict.fromkeys(config.recipe)), notes
     main = languages_of(texts).main
@@ -126,25 +134,37 @@ def _installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 
+def names_finder() -> Callable[[str], list[Span]]:
+    """What finds names in a text; Chinese ones only where jieba is installed (`resolve` says so)."""
+    return functools.partial(names_in, chinese=_installed("jieba"))
+
+
+class _Lists(NamedTuple):
+    """What the user's files hold: synonyms, and words that stay as they are."""
+
+    lexicon: Lexicon
+    keep: re.Pattern[str] | None
+
+
 def augmenter_of(names: Sequence[str], config: AugmentConfig, base: Base, device: str) -> Augmenter:
     """One of these ways, drawn for every new row.
 
     Raises:
         ConfigError, DataError, ModelError: a package, lexicon or model that one needs is not to be had.
     """
-    lexicon = _lexicon(config.synonyms)
-    made = tuple(_BUILD.get(name, _plain)(name, config, lexicon, base, device) for name in names)
+    lists = _Lists(_lexicon(config.synonyms), _kept(config.keep))
+    made = tuple(_BUILD.get(name, _plain)(name, config, lists, base, device) for name in names)
     return made[0] if len(made) == 1 else OneOf(made)
 
 
-def _plain(name: str, config: AugmentConfig, lexicon: Lexicon, base: Base, device: str) -> Augmenter:
-    own: dict[str, Any] = {}
+def _plain(name: str, config: AugmentConfig, lists: _Lists, base: Base, device: str) -> Augmenter:
+    own: dict[str, Any] = {"keep": lists.keep}
     if name in _BY_WORDS:
         own["cut"] = _cutter()
         if config.share is not None:
             own["share"] = config.share
     if name in ("synonyms", "insert"):
-        own["lexicon"] = lexicon
+        own["lexicon"] = lists.lexicon
     return RECIPES[name](**own)
 
 
@@ -161,7 +181,13 @@ def _lexicon(files: Sequence[str]) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def _masked(name: str, config: AugmentConfig, lexicon: Lexicon, base: Base, device: str) -> Augmenter:
+def _kept(files: Sequence[str]) -> re.Pattern[str] | None:
+    """The words of all files together."""
+    found = [read_words(Path(file).expanduser()) for file in files]
+    return phrases(frozenset().union(*found)) if found else None
+
+
+def _masked(name: str, config: AugmentConfig, lists: _Lists, base: Base, device: str) -> Augmenter:
     if config.masked is None and base.head != "masked":
         raise ConfigError(
             f"--augment masked: {base.located.name} comes without the head of a masked language model, so it "
@@ -169,14 +195,12 @@ def _masked(name: str, config: AugmentConfig, lexicon: Lexicon, base: Base, devi
         )
     model, tokenizer = _open(config.masked or base.located.name, base.config, "AutoModelForMaskedLM", device)
     own: dict[str, Any] = {} if config.share is None else {"share": config.share}
-    return Masked(model, tokenizer, cut=_cutter(), **own)
+    return Masked(model, tokenizer, cut=_cutter(), keep=lists.keep, **own)
 
 
-def _back_translation(
-    name: str, config: AugmentConfig, lexicon: Lexicon, base: Base, device: str
-) -> Augmenter:
+def _back_translation(name: str, config: AugmentConfig, lists: _Lists, base: Base, device: str) -> Augmenter:
     there, back = (_translator(config, base, at, device) for at in (0, 1))
-    return BackTranslation(there, back, beams=max(4, config.copies))
+    return BackTranslation(there, back, beams=max(4, config.copies), keep=lists.keep)
 
 
 def _translator(config: AugmentConfig, base: Base, at: int, device: str) -> Translator:
@@ -216,7 +240,7 @@ def _open(name: str, like: ModelConfig, model_class: str, device: str) -> tuple[
     return load_model(located, own, model_class, {}, tokenizer.pad_token_id, device), tokenizer
 
 
-_BUILD: Mapping[str, Callable[[str, AugmentConfig, Lexicon, Base, str], Augmenter]] = {
+_BUILD: Mapping[str, Callable[[str, AugmentConfig, _Lists, Base, str], Augmenter]] = {
     "masked": _masked,
     "back_translation": _back_translation,
 }

@@ -12,6 +12,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +23,7 @@ import yaml
 from safetensors.numpy import load, save
 
 from tunelab import methods, tasks
-from tunelab.config import RunConfig, SpeedConfig, build
+from tunelab.config import ModelConfig, RunConfig, SpeedConfig, build
 from tunelab.data.batch import Examples
 from tunelab.files import output_errors, write_atomically, write_json
 from tunelab.methods.base import Method, Tuned
@@ -31,7 +32,9 @@ from tunelab.provenance import code_digest, machine, versions
 from tunelab.serve.bundle import bundle_bytes, open_bundle, write_bundle
 from tunelab.study import forgetting
 from tunelab.study.asking import Asker
+from tunelab.study.candidates import OWN_OF_MODEL
 from tunelab.study.online import ROUNDS, improving
+from tunelab.study.own_files import in_settings, named
 from tunelab.study.prepare import Prepared
 from tunelab.study.rewarding import stamps
 from tunelab.study.untouched import Wanted, with_untouched
@@ -52,6 +55,7 @@ __all__ = [
     "attach",
     "judge_of",
     "judging",
+    "model_of",
     "peak_memory",
     "read_record",
     "remove_bundle",
@@ -85,8 +89,9 @@ def run_folder(
     kind: Kind = "judged",
     bars: Bars = (),
 ) -> Path:
-    """The run's folder, named by what decides its result to the bit: settings, data, split, weights, tokens,
-    version, device, precision, and the number of threads (sums over threads are added in another order)."""
+    """The run's folder, named by what decides its result to the bit (on a GPU to rounding): settings, data,
+    split, weights, tokens, version, device, precision, and the number of threads (sums over threads are added
+    in another order)."""
     key: dict[str, Any] = {
         "config": config.model_dump(mode="json", exclude={"files", "data"}),
         "settings": methods.find(config.method).make(config.settings).settings.model_dump(mode="json"),
@@ -104,8 +109,10 @@ def run_folder(
     task = tasks.find(config.task)
     if own := task.own_code(build(task.Settings, config.task_settings, where=task.name)):
         key["code"] = own
-    if named := stamps(config.task_settings):
-        key["rewards"] = named
+    if rewards := stamps(config.task_settings):
+        key["rewards"] = rewards
+    # (what stands in the user's own files is part of it, and where they lie is not)
+    key["config"]["task_settings"] = in_settings(named, key["config"]["task_settings"])
     train = key["config"]["train"]
     train["learning_rate"] = train["learning_rate"] or methods.find(config.method).learning_rate
     key["config"].pop("augment")  # what it made is among the data; what of it is learnt from:
@@ -114,7 +121,7 @@ def run_folder(
         key["learnt"] = hashlib.sha256(learnt.data).hexdigest()
     # How often a run writes checkpoints or where its model lies changes nothing of its result.
     train.pop("checkpoint_seconds")
-    key["config"]["model"] = prepared.model.model_dump(mode="json", exclude={"name"})
+    key["config"]["model"] = model_of(config, prepared).model_dump(mode="json", exclude={"name"})
     digest = hashlib.sha256(json.dumps(key, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
     fold = "all" if config.fold < 0 else f"f{config.fold}"
     start = {"judged": "", "refit": "", "curve": "curve-", "trial": "trial-"}[kind]
@@ -199,7 +206,8 @@ def run_once(
         record["forgetting"] = found.model_dump() if found is not None else None
     if kind in ("judged", "refit"):
         about = _about(config, prepared, precision.name)
-        save_bundle(folder / "bundle", prepared, method, task, tuned, record["scores"], about)
+        saved = replace(prepared, model=model_of(config, prepared))
+        save_bundle(folder / "bundle", saved, method, task, tuned, record["scores"], about)
         record["status"] = "unverified"
         record["cost"]["bundle_bytes"] = bundle_bytes(folder / "bundle")
     record["cost"]["save_seconds"] = time.monotonic() - clock
@@ -227,10 +235,15 @@ def _provenance(config: RunConfig, prepared: Prepared, precision: Precision, beg
         "model": {"name": prepared.base.name, "digest": prepared.model_digest},
         "versions": versions(),
         "code": code_digest(),
-        "machine": machine(),
+        "machine": machine(precision.device),
         "threads": torch.get_num_threads(),
         "started": began,
     }
+
+
+def model_of(config: RunConfig, prepared: Prepared) -> ModelConfig:
+    """How this run opens the model: as all runs of the study do, but with dropouts of its own."""
+    return prepared.model.model_copy(update={name: getattr(config.model, name) for name in OWN_OF_MODEL})
 
 
 def attach(
@@ -240,10 +253,16 @@ def attach(
     method.check(task.model_class)
     seed_everything(config.seed)
     model = load_model(
-        prepared.base, prepared.model, task.model_class, task.model_options(), prepared.pad_id, device
+        prepared.base,
+        model_of(config, prepared),
+        task.model_class,
+        task.model_options(),
+        prepared.pad_id,
+        device,
     )
+    model = task.equip(model)
     total = sum(p.numel() for p in model.parameters())
-    return method.attach(task.equip(model)), total
+    return method.attach(model), total
 
 
 def ask_untouched(

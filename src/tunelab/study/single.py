@@ -11,7 +11,7 @@ from tunelab.errors import ConfigError
 from tunelab.measure.cost import check_disk
 from tunelab.study.asking import check_asking
 from tunelab.study.augmented import augmented, uses_of
-from tunelab.study.common import check_trackers, locked, model_bytes
+from tunelab.study.common import check_attention, check_trackers, locked, model_bytes
 from tunelab.study.default_model import with_model
 from tunelab.study.execute import Executor, Listener
 from tunelab.study.prepare import prepare, which
@@ -39,6 +39,7 @@ def run_single(
     methods.find(config.method).make(config.settings)
     check_recipe(config.augment, config.task)
     check_trackers(config.train)
+    check_attention(config.model, config.train, device)
     config, told = with_model(config)
     with locked(root):
         pool = Pool(1, plan_workers(1, device)[1], listener)

@@ -14,7 +14,7 @@ from tunelab.data.split import Split
 from tunelab.errors import TrainingError
 from tunelab.measure.calibration import calibration_bins, confusion
 from tunelab.measure.pairs import Comparison, SeedPool, compare_pair, holm, more_items, seed_pool, tied_groups
-from tunelab.measure.statistics import counted, mean_interval
+from tunelab.measure.statistics import counted, mean_interval, spread_of
 from tunelab.provenance import machine, versions
 from tunelab.records import (
     Advice,
@@ -26,6 +26,7 @@ from tunelab.records import (
     Interval,
     MethodResult,
     Pair,
+    PartScore,
     Race,
     Sample,
     StudyRecord,
@@ -50,6 +51,8 @@ _ALPHA = 0.05
 _LIKE_COST = 0.1
 _FEW_ITEMS = 200
 _SHOWN_ROWS = 40
+_SHOWN_PARTS = 20
+_RESAMPLES = 2000  # as everywhere: draws that are known are not drawn again
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,7 @@ def conclude(evidence: Evidence) -> StudyRecord:
     base, tested = _baselines(evidence, found, pool, labels_N, task)
     gaps = [tested[found[0].name, result.name] for result in base]
     advice = _advise(evidence, results, groups[0], pairs, tested, items)
+    results = _with_parts(results, found, advice)
     works = [w for many in (*evidence.judged.values(), *evidence.curve.values()) for w in many]
     split = own.split(0)
     augmented = (
@@ -123,6 +127,7 @@ def conclude(evidence: Evidence) -> StudyRecord:
         advice=advice,
         pareto_time=_pareto(results, lambda r: r.cost.train_seconds),
         pareto_memory=_pareto(results, lambda r: r.cost.peak_memory_bytes),
+        pareto_latency=_pareto(results, lambda r: r.cost.latency_1_seconds),
         disagreements=_disagreements(found, advice, items_N, labels_N, task, own),
         samples=_samples(evidence, advice, task, own),
         policies=policies_of(found, task, folds),
@@ -139,7 +144,7 @@ def conclude(evidence: Evidence) -> StudyRecord:
         notes=tuple(notes),
         failures=dict(evidence.failures),
         config=evidence.config.model_dump(mode="json"),
-        machine=machine(),
+        machine=machine(evidence.device),
         versions=versions(),
         digests={
             "data": own.digest,
@@ -182,7 +187,7 @@ def _sizes(split: Split) -> dict[str, int]:
 def _pairs(found: Sequence[Judged], items: int, pool: SeedPool | None, seeded: bool) -> list[Pair]:
     """Every two methods on the same items, Holm-corrected over all pairs; seeded: see `compare_pair`."""
     tested = [
-        (a.name, b.name, compare_pair(a.scores, b.scores, items, pool=pool, seeded=seeded))
+        (a.name, b.name, compare_pair(a.scores, b.scores, items, pool=pool, seeded=(seeded, seeded)))
         for i, a in enumerate(found)
         for b in found[i + 1 :]
     ]
@@ -225,7 +230,7 @@ def _result(
         method=entry.method,
         model=entry.model.name,
         baseline=False,
-        settings=records[0]["settings"],
+        settings={**records[0]["settings"], **entry.own},
         learning_rates=tuple(evidence.chosen[entry.name, fold] for fold in range(folds)),
         group=group,
         score=Interval(value=interval[0], low=interval[1], high=interval[2]),
@@ -291,6 +296,35 @@ def _cost(records: Sequence[Mapping[str, Any]], tuning: float) -> Cost:
     )
 
 
+def _with_parts(
+    results: Sequence[MethodResult], found: Sequence[Judged], advice: Advice
+) -> list[MethodResult]:
+    """The same, with F1 by class or type of the advised method and of the best: of all methods it would take
+    longer than all else that is computed here."""
+    told = {j.name: _parts(j) for j in found if j.name in (advice.method, advice.best)}
+    return [r.model_copy(update={"parts": told.get(r.name, ())}) for r in results]
+
+
+def _parts(judged: Judged) -> tuple[PartScore, ...]:
+    """F1 of the weakest classes or types, the weakest first; of one that no item has, and none is said to
+    have, there is none. Of folds it is that of all their items together, as the deciding score is."""
+    runs = {label: [own[label] for own in judged.parts] for label in (judged.parts or ({},))[0]}
+    every = np.ones((1, judged.items))
+    means = {
+        label: _mean([float(run(every)[0]) for run in of])
+        for label, of in runs.items()
+        if any(run.support_N is None or run.support_N.any() for run in of)
+    }
+    weakest = sorted(means, key=lambda label: means[label])[:_SHOWN_PARTS]
+    if weakest:  # items are drawn once for all of them
+        spread_of([run for label in weakest for run in runs[label]], judged.items, _RESAMPLES, 0)
+    found = []
+    for label in weakest:
+        value, low, high = mean_interval(runs[label], judged.items, resamples=_RESAMPLES)
+        found.append(PartScore(label=label, score=Interval(value=value, low=low, high=high)))
+    return tuple(found)
+
+
 def _mean(values: Sequence[float]) -> float:
     return float(np.mean(values))
 
@@ -339,7 +373,9 @@ def _baselines(
             )
         )
         for method in found:
-            tests[method.name, name] = compare_pair(method.scores, judged.scores, items, pool=pool)
+            tests[method.name, name] = compare_pair(
+                method.scores, judged.scores, items, pool=pool, seeded=(evidence.design.seeds > 1, False)
+            )
     gaps = {
         (method, name): BaselineGap(
             baseline=name,
@@ -412,10 +448,12 @@ def _spent(folder: Path) -> float:
 
 
 def _pareto(results: Sequence[MethodResult], price: Any) -> tuple[str, ...]:
-    """Methods that no other is both at least as good and cheaper than, the cheapest first."""
+    """Methods that no other is both at least as good and cheaper than, the cheapest first; one without a
+    price (None: not measured) is left out."""
     front: list[str] = []
     best = -np.inf
-    for result in sorted(results, key=lambda r: (price(r), -r.score.value)):
+    priced = [r for r in results if price(r) is not None]
+    for result in sorted(priced, key=lambda r: (price(r), -r.score.value)):
         if result.score.value > best:
             front.append(result.name)
             best = result.score.value

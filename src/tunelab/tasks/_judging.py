@@ -26,8 +26,8 @@ class Judging(Learning):
 
     @classmethod
     def judgeable(cls, encoded: Encoded) -> np.ndarray | None:
-        """Which items a model can be judged by, [N] bool: of some everything that counts may be cut off. None:
-        all of them."""
+        """Which items a model can be judged by, [N] bool: of some everything that counts may be cut off.
+        None: all of them."""
         return None
 
     @property

@@ -54,6 +54,17 @@ class Learning(Reading):
         """What a bundle must hold of them."""
         return {}
 
+    @property
+    def runs(self) -> str:
+        """Code of the user's that runs when a bundle is opened: "head.py", which it holds, or a module's
+        MODULE:NAME; "": none."""
+        return ""
+
+    @property
+    def own_head(self) -> str:
+        """What its head is, where no class of `transformers` has it; else ""."""
+        return ""
+
     @abstractmethod
     def model_options(self) -> dict[str, Any]:
         """Options for the model's configuration (number and names of labels)."""
@@ -86,14 +97,15 @@ class Learning(Reading):
         """Summed loss and count of a micro-batch."""
 
     def divergence(self, first: Tensor, second: Tensor) -> Tensor:
-        """How far two outputs for the same rows are apart, KL both ways, summed over rows (`train.r_drop`).
+        """How far two outputs for the same rows (`per_token`: the same tokens that have a target, [N, C]) are
+        apart, KL both ways, summed over them (`train.r_drop`).
 
         Raises:
             ConfigError: this task's outputs are no distribution.
         """
         raise ConfigError(
-            f"train.r_drop is for tasks whose outputs are classes, labels or numbers; {self.name} has none "
-            "of these: leave it out"
+            "train.r_drop is for tasks whose outputs are classes, labels, entities or numbers; "
+            f"{self.name} has none of these: leave it out"
         )
 
     def objective_of(self, model: Any) -> Objective:

@@ -1,5 +1,5 @@
 """A head or a loss of one's own, from a Python file: `classify.head=my_head.py:MyHead`,
-`classify.objective=my_loss.py:my_loss`.
+`classify.objective=my_loss.py:my_loss`; or from a module that can be imported, `my_package.heads:MyHead`.
 
     class MyHead(nn.Module):
         def __init__(self, config): ...                 or (self, hidden_size, num_labels)
@@ -7,15 +7,17 @@
 
     def my_loss(logits, targets): ...                   one loss a row, their sum, or their mean
 
-The file must stand alone. Both are tried out before any training: shapes, finite values, a gradient. A bundle
-keeps the files; opened, it runs the head's code only where that is allowed (`trust_remote_code`), and never
-anything from a path that it names itself.
+A file must stand alone. Both are tried out before any training: shapes, finite values, a gradient. A bundle
+keeps files, and of a module the name: its package must be installed there, too. Opened, it runs the head's
+code only where that is allowed (`trust_remote_code`), and never anything from a path that it names itself.
 """
 
 # B batch, T tokens, D hidden, C outputs
 
 import functools
 import hashlib
+import importlib
+import importlib.util
 import inspect
 import sys
 from collections.abc import Callable
@@ -27,24 +29,42 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from tunelab.errors import ConfigError, did_you_mean
+from tunelab.errors import BundleError, ConfigError, did_you_mean
 
-__all__ = ["NAME", "build_head", "load_head", "loss_of", "made_from", "put_on", "source_of"]
+__all__ = ["NAME", "build_head", "in_file", "load_head", "loss_of", "made_from", "put_on", "source_of"]
 
 NAME = "own_head"
 #: (logits, targets) -> summed loss and count.
 Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
+def in_file(named: str) -> bool:
+    """Whether it is FILE.py:NAME, not MODULE:NAME.
+
+    >>> [in_file(named) for named in ("my_head.py:MyHead", "my_package.heads:MyHead")]
+    [True, False]
+    """
+    return named.rpartition(":")[0].endswith(".py")
+
+
 def source_of(named: str, setting: str) -> str:
-    """The text of the file in FILE.py:NAME.
+    """The text of the file in FILE.py:NAME, or of the module's in MODULE:NAME ("" where it has none); what
+    else a module imports is not in it.
 
     Raises:
-        ConfigError: it is not of this form, or cannot be read.
+        ConfigError: it is not of this form, cannot be read, or no such module is installed.
     """
     path, _, name = named.rpartition(":")
-    if not path.endswith(".py") or not name.isidentifier():
-        raise ConfigError(f"setting {setting!r} must be FILE.py:NAME, as in my_head.py:MyHead; got {named!r}")
+    parts = path.split(".")
+    if not name.isidentifier() or not (in_file(named) or all(part.isidentifier() for part in parts)):
+        raise ConfigError(
+            f"setting {setting!r} must be FILE.py:NAME, as in my_head.py:MyHead, or MODULE:NAME, as in "
+            f"my_package.heads:MyHead; got {named!r}"
+        )
+    if not in_file(named):
+        path = _file_of(path, setting)
+    if not path:
+        return ""
     try:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -52,23 +72,51 @@ def source_of(named: str, setting: str) -> str:
         raise ConfigError(f"setting {setting!r}: {path} cannot be read: {reason}") from None
 
 
+def _file_of(module: str, setting: str) -> str:
+    """The Python file of a module that can be imported; "" where it is no Python file."""
+    try:
+        found = importlib.util.find_spec(module)
+    except ModuleNotFoundError:  # (a package above it)
+        found = None
+    except Exception as error:  # whatever the code of a package above it raises
+        raise ConfigError(f"setting {setting!r}: {module} cannot be imported: {_said(error)}") from error
+    if found is None:
+        raise ConfigError(
+            f"setting {setting!r}: no module {module!r} can be imported here: install its package into this "
+            f"Python, or give a file, as in {module.rpartition('.')[2]}.py:NAME"
+        )
+    return found.origin if found.origin is not None and found.origin.endswith(".py") else ""
+
+
 def made_from(source: str, named: str, setting: str) -> Any:
-    """What has the name of FILE.py:NAME in this text, which is run for it.
+    """What has the name of FILE.py:NAME in this text, which is run for it; MODULE:NAME is imported.
 
     Raises:
         ConfigError: the code fails, or nothing in it has the name.
     """
     path, _, name = named.rpartition(":")
+    module = _run(source, path, setting) if in_file(named) else _imported(path, setting)
+    if name not in vars(module):
+        known = [own for own in vars(module) if not own.startswith("_")]
+        raise ConfigError(f"setting {setting!r}: {path} has no {name!r}; {did_you_mean(name, known)}")
+    return vars(module)[name]
+
+
+def _imported(path: str, setting: str) -> ModuleType:
+    try:
+        return importlib.import_module(path)
+    except Exception as error:  # whatever their code raises, the user needs to know which module it was
+        raise ConfigError(f"setting {setting!r}: {path} cannot be imported: {_said(error)}") from error
+
+
+def _run(source: str, path: str, setting: str) -> ModuleType:
     module = ModuleType(f"tunelab_own_{hashlib.sha256(source.encode()).hexdigest()[:16]}")
     sys.modules[module.__name__] = module  # (dataclasses look their module up there)
     try:
         exec(compile(source, path, "exec"), module.__dict__)
     except Exception as error:  # whatever their code raises, the user needs to know which file it was
         raise ConfigError(f"setting {setting!r}: {path} cannot be run: {_said(error)}") from error
-    if name not in vars(module):
-        known = [own for own in vars(module) if not own.startswith("_")]
-        raise ConfigError(f"setting {setting!r}: {path} has no {name!r}; {did_you_mean(name, known)}")
-    return vars(module)[name]
+    return module
 
 
 # Heads ------------------------------------------------------------------------------------------------------
@@ -137,6 +185,8 @@ def put_on(model: Any, head: nn.Module) -> Any:
     for name, module in list(model.named_children()):
         if name != model.base_model_prefix and any(True for _ in module.parameters()):
             setattr(model, name, nn.Identity())
+    if "add_pooling_layer" in inspect.signature(type(model.base_model).__init__).parameters:
+        model.base_model.pooler = None  # (counted as head, and no one reads it)
     model.add_module(NAME, head.to(model.device))
     model.__class__ = _with_head(type(model))
     return model
@@ -159,14 +209,27 @@ def _with_head(kind: type[Any]) -> type[Any]:
 
 
 def load_head(head: nn.Module, folder: Path) -> None:
-    """The weights of a saved model's own head, if it has them."""
-    state = head.state_dict()
+    """The weights of a saved model's head.
+
+    Raises:
+        BundleError: they are of another head.
+    """
+    stored: dict[str, Tensor] = {}
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, "pt") as file:
-            stored = set(file.keys())
-            for name, tensor in state.items():
-                if f"{NAME}.{name}" in stored:
-                    tensor.copy_(file.get_tensor(f"{NAME}.{name}"))
+            own = [name for name in file.keys() if name.startswith(f"{NAME}.")]  # noqa: SIM118
+            stored |= {name.removeprefix(f"{NAME}."): file.get_tensor(name) for name in own}
+    state = head.state_dict()
+    here, there = ({n: list(t.shape) for n, t in part.items()} for part in (state, stored))
+    differ = sorted(n for n in here.keys() | there.keys() if here.get(n) != there.get(n))
+    if differ:
+        name = differ[0]
+        raise BundleError(
+            f"the weights in {folder} are not of this head: {name} is {there.get(name, 'missing')} in the "
+            f"file and {here.get(name, 'missing')} in {type(head).__name__}; was its code changed since?"
+        )
+    for name, tensor in state.items():
+        tensor.copy_(stored[name])
 
 
 # Losses -----------------------------------------------------------------------------------------------------

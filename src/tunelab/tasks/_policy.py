@@ -50,8 +50,8 @@ class PolicySettings(Section):
     reward: str = Field(
         "",
         description="what an answer is worth: FOLDER or FOLDER:LABEL of a bundle, file.py:function, "
-        "exact_match, number_at_end, regex:PATTERN, length:WORDS or length:NUMBERcharacters; 0.5*A + B for several. It also decides the "
-        "comparison",
+        "exact_match, number_at_end, regex:PATTERN, length:WORDS or length:NUMBERcharacters; 0.5*A + B for "
+        "several. It also decides the comparison",
     )
     judge: str = Field("", description="the held-out reward that decides, written alike; empty: the reward")
     max_new_tokens: int = Field(

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from tunelab.config import LossConfig, Section
 from tunelab.data.findings import Finding, found, percent, rows_of
@@ -15,7 +15,8 @@ from tunelab.data.layout import Encoded
 from tunelab.data.long_texts import both_ends, in_windows
 from tunelab.data.table import Table
 from tunelab.errors import ConfigError
-from tunelab.tasks._own import build_head, load_head, loss_of, made_from, put_on, source_of
+from tunelab.tasks._heads import HeadSettings, check_stack, make_head
+from tunelab.tasks._own import build_head, in_file, load_head, loss_of, made_from, put_on, source_of
 from tunelab.tasks.base import Objective, Task
 
 __all__ = ["TextSettings", "Texts"]
@@ -27,7 +28,7 @@ _READ = {
 }
 
 
-class TextSettings(Section):
+class TextSettings(HeadSettings):
     """Settings of tasks with one answer for a whole text."""
 
     long: Literal["head", "head_tail", "windows"] = Field(
@@ -35,8 +36,9 @@ class TextSettings(Section):
         description="of texts longer than model.max_length: the beginning, beginning and end, or all of "
         "it in windows that overlap (the mean of their outputs decides)",
     )
-    head: str = Field("", description="FILE.py:CLASS, a head of your own (an nn.Module, see docs/tasks.md)")
-    objective: str = Field("", description="FILE.py:FUNCTION, a loss of your own: (logits, targets)")
+    objective: str = Field(
+        "", description="FILE.py:FUNCTION or MODULE:FUNCTION, a loss of your own: (logits, targets)"
+    )
 
 
 class Texts(Task):
@@ -46,6 +48,8 @@ class Texts(Task):
     model_class = "AutoModelForSequenceClassification"
     Settings: ClassVar[type[Section]] = TextSettings
     read_by: ClassVar[tuple[str, ...]] = ("long",)
+    #: The pretrained model is a classifier whose head is kept.
+    keeps_head: ClassVar[bool] = False
 
     def __init__(self, settings: TextSettings) -> None:
         self.settings = settings
@@ -57,14 +61,15 @@ class Texts(Task):
     def own_code(cls, settings: Section) -> dict[str, str]:
         assert isinstance(settings, TextSettings)
         named = {name: getattr(settings, name) for name in ("head", "objective")}
-        return {f"{name}.py": source_of(own, f"{cls.name}.{name}") for name, own in named.items() if own}
+        return {_kept(name, own): source_of(own, f"{cls.name}.{name}") for name, own in named.items() if own}
 
     def take_code(self) -> None:
         self._code = self.own_code(self.settings)
         if self.settings.objective:
             self._check_loss()
             setting = f"{self.name}.objective"
-            function = made_from(self._code["objective.py"], self.settings.objective, setting)
+            named = self.settings.objective
+            function = made_from(self._code[_kept("objective", named)], named, setting)
             outputs = int(self.model_options()["num_labels"])
             self._loss = loss_of(function, outputs, self._some_targets(), setting)
 
@@ -80,40 +85,64 @@ class Texts(Task):
 
     @property
     def code(self) -> dict[str, str]:
-        return self._code
+        return {name: text for name, text in self._code.items() if name.endswith(".py")}
+
+    @property
+    def runs(self) -> str:
+        return self.settings.head and (self.settings.head if not in_file(self.settings.head) else "head.py")
+
+    @property
+    def own_head(self) -> str:
+        if not (self.settings.head or self.settings.shaped):
+            return ""
+        return f"a head of its own ({self.runs or self.settings.shape})"
 
     def adopt(self, folder: Path) -> None:
         names = ("head.py", "objective.py")
         self._code = {n: (folder / n).read_text(encoding="utf-8") for n in names if (folder / n).is_file()}
+        if self.runs not in ("", "head.py"):
+            self._code["head"] = source_of(self.runs, f"{self.name}.head")
 
     def equip(self, model: Any, folder: Path | None = None) -> Any:
-        if not self.settings.head:
+        if not (self.settings.head or self.settings.shaped):
             return model
-        setting = f"{self.name}.head"
-        if "head.py" not in self._code:
-            raise ConfigError(f"setting {setting!r}: its code has not been read")
-        head = build_head(
-            made_from(self._code["head.py"], self.settings.head, setting), model.config, setting
-        )
+        head = self._users_head(model) if self.settings.head else make_head(model, self.settings, self.name)
         if folder is not None:
             load_head(head, folder)
         return put_on(model, head)
 
+    def _users_head(self, model: Any) -> nn.Module:
+        setting, named = f"{self.name}.head", self.settings.head
+        if _kept("head", named) not in self._code:
+            raise ConfigError(f"setting {setting!r}: its code has not been read")
+        return build_head(made_from(self._code[_kept("head", named)], named, setting), model.config, setting)
+
     @classmethod
     def check_code(cls, settings: Section, config: Any) -> None:
         assert isinstance(settings, TextSettings)
+        cls._check_head(settings)
+        if settings.shaped:
+            check_stack(config, cls.name)
         if settings.head:
             setting = f"{cls.name}.head"
-            kind = made_from(cls.own_code(settings)["head.py"], settings.head, setting)
+            source = cls.own_code(settings)[_kept("head", settings.head)]
             with torch.random.fork_rng():
-                build_head(kind, config, setting)
+                build_head(made_from(source, settings.head, setting), config, setting)
+
+    @classmethod
+    def _check_head(cls, settings: TextSettings) -> None:
+        if cls.keeps_head and (settings.head or settings.shaped):
+            raise ConfigError(
+                f"{cls.name} goes on with a trained classifier, whose head is kept: leave out "
+                f"{cls.name}.head, {cls.name}.pooling and {cls.name}.head_…"
+            )
 
     def objective_of(self, model: Any) -> Objective:
         return self._loss or self.objective
 
     def plain_use(self, pairs: bool) -> str:
-        if self.settings.head:
-            return "# its head is of its own (head.py): only tunelab puts it on"
+        if self.own_head:
+            return f"# it has {self.own_head}: only tunelab puts it on"
         return super().plain_use(pairs)
 
     @classmethod
@@ -163,3 +192,8 @@ class Texts(Task):
         if encoded is None or encoded.firsts is None:
             return targets
         return np.repeat(targets, np.diff(encoded.firsts), axis=0)
+
+
+def _kept(role: str, named: str) -> str:
+    """What a bundle calls the file of a head or a loss; without .py a module, which it does not keep."""
+    return f"{role}.py" if in_file(named) else role

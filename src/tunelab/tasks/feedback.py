@@ -81,6 +81,7 @@ class Feedback(Classes):
     Settings: ClassVar[type[Section]] = FeedbackSettings
     baselines = ("untouched",)
     reads = ("text",)
+    keeps_head = True
     settings: FeedbackSettings
 
     @property

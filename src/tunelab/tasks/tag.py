@@ -40,7 +40,8 @@ from tunelab.measure.entities import count_entities, entity_score_function, enti
 from tunelab.measure.metrics import softmax
 from tunelab.measure.statistics import RunScore
 from tunelab.objectives.classification import cross_entropy, focal
-from tunelab.objectives.crf import crf_loss, forbid, max_marginals
+from tunelab.objectives.crf import crf_loss, forbid, max_marginals, viterbi
+from tunelab.objectives.divergence import classes_divergence
 from tunelab.tasks._chain import NAME, Chain, chain_of
 from tunelab.tasks._parts import load_part
 from tunelab.tasks.base import Keep, Objective, Task
@@ -224,6 +225,14 @@ class Tag(Task):
 
         return objective
 
+    def divergence(self, first: Tensor, second: Tensor) -> Tensor:
+        if self.settings.head == "crf":
+            raise ConfigError(
+                "train.r_drop compares each unit's labels by themselves, and tag.head=crf weighs sentences: "
+                "leave one of them out"
+            )
+        return classes_divergence(first, second)
+
     def keep_of(self, model: Any) -> Keep | None:
         """Of a CRF, how far below the best path the best one through each label is: the largest is Viterbi's
         label."""
@@ -261,10 +270,13 @@ class Tag(Task):
         )
 
     def _entities(self, outputs: np.ndarray, units: Units) -> list[list[tuple[int, int, str, float]]]:
-        """Of each item, [start, end) in characters, type, and the mean probability of its units' labels."""
+        """Of each item, [start, end) in characters, type, and the mean over its units of the label's share
+        (softmax of the outputs: with a CRF of how far each label's best path is below the best one)."""
         known = units.tokens >= 0
         chosen = outputs[np.where(known, units.tokens, 0)]
         best = np.where(known, chosen.argmax(1), 0)
+        if self.settings.head == "crf":
+            self._joined(best, chosen, known, units)
         sure = softmax(chosen).max(1)
         found = []
         for item in range(len(units)):
@@ -276,6 +288,22 @@ class Tag(Task):
             placed = entities_over_characters(entities, spans)
             found.append([(*entity, share) for entity, share in zip(placed, shares, strict=True)])
         return found
+
+    def _joined(self, best_U: np.ndarray, chosen_UC: np.ndarray, known_U: np.ndarray, units: Units) -> None:
+        """Mends, in place, items whose windows' paths break a rule where they meet: the best path that does
+        not, by each unit's outputs."""
+        rules = forbidden(self.tags, self.settings.scheme)
+        moves, start, end = (
+            forbid(torch.zeros(rule.shape), torch.from_numpy(rule))
+            for rule in (rules.transitions_CC, rules.starts_C, rules.ends_C)
+        )
+        broken_U = rules.transitions_CC[best_U[:-1], best_U[1:]]
+        for item in range(len(units)):
+            which = units.of(item)
+            if broken_U[which.start : max(which.stop - 1, which.start)].any() and known_U[which].all():
+                emissions = torch.from_numpy(chosen_UC[which].astype(np.float32))[None]
+                mask = torch.ones(emissions.shape[:2], dtype=torch.bool)
+                best_U[which] = viterbi(emissions, mask, moves, start, end)[0].numpy()
 
     def scores(self, outputs: np.ndarray, truth: Any, units: Units | None = None) -> dict[str, float]:
         assert units is not None

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from tunelab.data.batch import IGNORED, Examples
+from tunelab.train.precision import in_float32
 
 __all__ = ["Asked", "asked_only"]
 
@@ -116,7 +117,7 @@ def _same(model: nn.Module, rows: Asked) -> bool:
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), in_float32(model):
             inputs, _ = rows.batch(order, str(next(model.parameters()).device))
             places_K = rows.places.next_K
             assert places_K is not None

@@ -90,15 +90,15 @@ def discard(folder: Path) -> None:
         folder.rmdir()
 
 
-def random_state() -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Every random state that training may draw from, as tensors and plain values."""
+def random_state(device: str | torch.device = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Every random state that a training on `device` may draw from, as tensors and plain values."""
     version, words, gauss = random.getstate()
     state: Any = np.random.get_state()
     kind, keys, position, has_gauss, cached = state
     tensors = {"random.torch": torch.get_rng_state(), "random.numpy": torch.from_numpy(keys.astype(np.int64))}
-    in_use = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    for i, drawn in enumerate(torch.cuda.get_rng_state_all() if in_use else []):
-        tensors[f"random.cuda.{i}"] = drawn
+    where = torch.device(device)
+    if where.type == "cuda":
+        tensors["random.cuda"] = torch.cuda.get_rng_state(where)
     values = {
         "python": [version, list(words), gauss],
         "numpy": [str(kind), int(position), int(has_gauss), float(cached)],
@@ -106,14 +106,24 @@ def random_state() -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, values
 
 
-def set_random_state(tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
-    """Puts back what `random_state` gave."""
+def set_random_state(
+    tensors: Mapping[str, Tensor], values: Mapping[str, Any], device: str | torch.device = "cpu"
+) -> None:
+    """Puts back what `random_state` gave; the training may have moved to another GPU meanwhile."""
     version, words, gauss = values["python"]
     random.setstate((version, tuple(words), gauss))
     kind, position, has_gauss, cached = values["numpy"]
     keys = tensors["random.numpy"].numpy().astype(np.uint32)
     np.random.set_state((kind, keys, position, has_gauss, cached))
     torch.set_rng_state(tensors["random.torch"])
-    cuda = [tensors[k] for k in sorted(tensors) if k.startswith("random.cuda.")]
-    if cuda and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(cuda)
+    where = torch.device(device)
+    if where.type == "cuda" and (drawn := _of_gpu(tensors, where)) is not None:
+        torch.cuda.set_rng_state(drawn, where)
+
+
+def _of_gpu(tensors: Mapping[str, Tensor], device: torch.device) -> Tensor | None:
+    """The GPU's random state. Checkpoints used to have every GPU's by number: the same one's, else the
+    first's."""
+    index = torch.cuda.current_device() if device.index is None else device.index
+    names = ("random.cuda", f"random.cuda.{index}", "random.cuda.0")
+    return next((tensors[name] for name in names if name in tensors), None)

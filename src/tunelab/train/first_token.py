@@ -4,7 +4,7 @@ nothing but that.
 The last layer's keys and values need every token, what follows its attention does not: the output projection
 and the feed-forward part, nine twelfths of its products, are done for one token a row. BERT, RoBERTa,
 XLM-R, ELECTRA and DeBERTa classify so. Whether a model does is asked of the model itself: its logits must be
-the same both ways.
+the same both ways, in float32.
 
 What it changes: nothing without dropout (1e-6 of float32 rounding). With dropout the last layer draws masks
 for one token instead of all: other random numbers than without it, from the same distribution.
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from tunelab.data.batch import Examples
 from tunelab.errors import ConfigError
 from tunelab.methods.structure import find_structure
+from tunelab.train.precision import in_float32
 
 __all__ = ["first_token_only"]
 
@@ -82,7 +83,7 @@ def _logits(model: nn.Module, examples: Examples) -> np.ndarray | None:
     inputs, _ = examples.batch(order[:_ROWS], str(next(model.parameters()).device))
     model.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), in_float32(model):
             logits: np.ndarray = model(**inputs).logits.float().cpu().numpy()
     except (RuntimeError, IndexError):
         return None

@@ -6,7 +6,8 @@ and evaluate, save and stop when due. It names no method and no task.
 
 The batch of a step is a pure function of (seed, step), the learning rate of (step); parameters,
 optimizer moments, random states and the method's progress are in the checkpoint. So a run that was
-killed and continued ends with the same bits as one that was not.
+killed and continued ends as one that was not: on a CPU with the same bits, on a GPU up to rounding (some of
+its kernels add in an order of their own each time; deterministic ones are not forced).
 """
 
 import math
@@ -229,7 +230,7 @@ def _accumulate(
     gradient. When memory runs out the micro-batch is halved and the step begins again.
     """
     while True:
-        random = checkpoint.random_state()
+        random = checkpoint.random_state(precision.device)
         try:
             return _micro_batches(model, accelerator, objective, examples, rows, precision, state)
         except (RuntimeError, MemoryError) as error:
@@ -244,7 +245,7 @@ def _accumulate(
             parameter.grad = None
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        checkpoint.set_random_state(*random)
+        checkpoint.set_random_state(*random, precision.device)
         before = state.micro_batch_size
         state.micro_batch_size = max(1, min(before, len(rows)) // 2)
         journal.note(
@@ -280,11 +281,17 @@ def _micro_batches(
     return (total / count if count else 0.0), count
 
 
+#: What torch's allocators and the libraries below it say: the CPU's ("DefaultCPUAllocator: can't allocate
+#: memory", "not enough memory"), the driver's ("CUDA error: out of memory", "HIP out of memory") and those
+#: that keep memory of their own beside torch's (cuBLAS, cuDNN, cuSPARSE, hipBLAS).
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "_status_alloc_failed")
+
+
 def _out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
-    text = str(error)
-    return "can't allocate memory" in text or "not enough memory" in text
+    text = str(error).lower()
+    return any(words in text for words in _NO_MEMORY)
 
 
 def _not_finite(
@@ -319,12 +326,16 @@ def _snapshot(
         tensors |= {f"optimizer.{index}.{name}": value for name, value in moments.items()}
     progress = tuned.progress_state()
     tensors |= {f"progress.{k}": v for k, v in progress.items() if isinstance(v, Tensor)}
-    random, values = checkpoint.random_state()
+    random, values = checkpoint.random_state(_device(tuned))
     kept = {k: v for k, v in vars(state).items() if k not in {"notes"}}
     plain = {k: v for k, v in progress.items() if not isinstance(v, Tensor)}
     return checkpoint.Snapshot(
         state.steps, _unshared(tensors | random), {"state": kept, "random": values, "progress": plain}
     )
+
+
+def _device(tuned: Tuned) -> torch.device:
+    return next(tuned.model.parameters()).device
 
 
 def _unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -350,7 +361,7 @@ def _resume(
         best = _restore(snapshot, tuned, optimizer, state)
         tuned.on_progress(state.steps, state.total_steps)
         _load_progress(snapshot, tuned)
-        checkpoint.set_random_state(snapshot.tensors, snapshot.values["random"])
+        checkpoint.set_random_state(snapshot.tensors, snapshot.values["random"], _device(tuned))
         state.resumed_at.append(state.steps)
     journal.resume(state.steps)
     for note in notes:

@@ -1,6 +1,7 @@
 """Which number format the matrix products of training use, and how it is switched on."""
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -9,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tunelab.errors import ConfigError
 from tunelab.train.tables import input_table, is_plain_table
 
-__all__ = ["Precision", "choose"]
+__all__ = ["Precision", "choose", "in_float32", "uses_flash"]
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,8 @@ class Precision:
     embedding tables, row by row: one token's gradient is a sum over many places, of which bfloat16 would lose
     most (Micikevicius et al. 2018, arXiv:1710.03740, section 3.1, for the master weights).
 
-    Predictions that are judged (validation's best moment aside) are always made in float32, so the
-    scores are those of the bundle that anyone loads.
+    float32: see `in_float32`. Predictions that are judged (validation's best moment aside) are always made
+    so, and the scores are those of the bundle that anyone loads.
     """
 
     name: Literal["float32", "bfloat16"]
@@ -38,7 +40,7 @@ class Precision:
 
         Gradients found on leaving are float32 and added to those that were there on entering.
         """
-        return contextlib.nullcontext() if self.name == "float32" else self._low(model)
+        return in_float32(model) if self.name == "float32" else self._low(model)
 
     @contextlib.contextmanager
     def _low(self, model: nn.Module) -> Iterator[None]:
@@ -84,6 +86,54 @@ class Precision:
                 torch._foreach_copy_([self._copies[p] for p in changed], [p.data for p in changed])
 
 
+def in_float32(model: nn.Module) -> contextlib.AbstractContextManager[None]:
+    """The context in which a model of float32 weights runs in float32: where it attends by FlashAttention,
+    which has kernels for float16 and bfloat16 alone (Dao 2023, arXiv:2307.08691), torch's scaled-dot-product
+    attention stands in.
+
+    Raises:
+        ConfigError: the model's class does not let its attention be changed.
+    """
+    return _without_flash(model) if uses_flash(model) else contextlib.nullcontext()
+
+
+def uses_flash(model: nn.Module) -> bool:
+    """Whether a model of transformers attends by FlashAttention, from whichever package (a kernel from the
+    hub has a name of its own). All its parts do, or none."""
+    return any(_is_flash(part) for part in itertools.islice(_models(model), 1))
+
+
+def _models(model: nn.Module) -> Iterator[Any]:
+    """The models of transformers in a model, the outermost first."""
+    return (part for part in model.modules() if hasattr(type(part), "_can_set_attn_implementation"))
+
+
+def _is_flash(part: Any) -> bool:
+    return "flash" in str(getattr(part.config, "_attn_implementation", None))
+
+
+@contextlib.contextmanager
+def _without_flash(model: nn.Module) -> Iterator[None]:
+    parts = [part for part in _models(model) if _is_flash(part)]
+    for part in parts:
+        if not part._can_set_attn_implementation():
+            raise ConfigError(
+                f"setting 'model.attention': {type(part).__name__} keeps the attention that it was opened "
+                "with, and FlashAttention has no float32, in which everything is judged; set "
+                "model.attention=sdpa"
+            )
+    # The configuration itself, which the layers read at every pass: `set_attn_implementation` would look for
+    # the package and its kernels again on the way back.
+    kept = [(part.config, part.config._attn_implementation) for part in parts]
+    try:
+        for part in parts:
+            part.config._attn_implementation = "sdpa" if part._supports_sdpa else "eager"
+        yield
+    finally:
+        for config, name in kept:
+            config._attn_implementation = name
+
+
 def _lookup(table: Any, leaf: Tensor) -> Callable[[Tensor], Tensor]:
     return lambda ids: F.embedding(ids, leaf, table.padding_idx).to(torch.bfloat16)
 
@@ -110,7 +160,9 @@ def choose(wanted: Literal["auto", "float32", "bfloat16"], device: str) -> Preci
     if wanted != "auto":
         return Precision(wanted, device, "as set")
     if torch.device(device).type == "cuda":
-        if torch.cuda.is_bf16_supported(including_emulation=False):
+        with torch.cuda.device(device):  # (it is the current one that is asked)
+            capable_gpu = torch.cuda.is_bf16_supported(including_emulation=False)
+        if capable_gpu:
             return Precision("bfloat16", device, "the GPU has bfloat16 tensor cores")
         return Precision("float32", device, "the GPU has no bfloat16 tensor cores")
     if device == "cpu":

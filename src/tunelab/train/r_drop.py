@@ -6,8 +6,11 @@ Here half of it, ½ (L1 + L2) + alpha/4 · (KL12 + KL21): alpha = 0 is the plain
 The paper takes alpha from 1 to 5. A step takes twice the time and memory.
 
 P is what the task makes of the logits: a distribution over classes; of labels each by itself, yes or no; of
-a number, a normal distribution of standard deviation 1, so that KL12 + KL21 is the squared difference.
+a number, a normal distribution of standard deviation 1, so that KL12 + KL21 is the squared difference. Where
+there are logits of every token, the tokens that have a target count, each as a row does.
 """
+
+# B batch, T tokens, C classes, N tokens with a target
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -16,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tunelab.data.batch import IGNORED
 from tunelab.errors import ConfigError
 
 __all__ = ["r_drop"]
@@ -50,10 +54,16 @@ def r_drop(
             )
         known[0] = True
         (total, count), (again, _) = objective(first, targets), objective(second, targets)
-        return (total + again) / 2 + alpha / 4 * divergence(first, second), count
+        apart = divergence(_judged(first, targets), _judged(second, targets))
+        return (total + again) / 2 + alpha / 4 * apart, count
 
     hook = model.register_forward_pre_hook(remember, with_kwargs=True)
     try:
         yield both
     finally:
         hook.remove()
+
+
+def _judged(logits: Tensor, targets: Any) -> Tensor:
+    """Of logits of every token, [B, T, C], those that the loss counts, [N, C]; others as they are."""
+    return logits[targets != IGNORED] if logits.dim() == 3 else logits

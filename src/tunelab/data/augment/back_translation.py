@@ -4,10 +4,10 @@ Paper: Sennrich, Haddow, Birch, "Improving neural machine translation models wit
 arXiv:1511.06709; as augmentation of labelled texts: Yu et al. (QANet), 2018, arXiv:1804.09541, section 3.
 
 Sentence by sentence, as translators were trained. A sentence stays as it is where it holds an entity or an
-answer, where it is longer than the model reads, or where no way back keeps its numbers, addresses, mentions
-and as many negations. Beam search without sampling: copy c of a row takes the c-th best way back, so equal
-texts always give equal results (but for the last bits of a batch's arithmetic, which can turn a tie).
-Translations are cached on disk by the content of model, tokenizer, options and text.
+answer, where it is longer than the model reads, or where no way back keeps its numbers, addresses, mentions,
+names (letter by letter) and as many negations. Beam search without sampling: copy c of a row takes the c-th
+best way back, so equal texts always give equal results (but for the last bits of a batch's arithmetic, which
+can turn a tie). Translations are cached on disk by the content of model, tokenizer, options and text.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ import torch
 from tunelab.data.augment.base import Augmenter, edited
 from tunelab.data.augment.edits import Edit, Span, overlaps
 from tunelab.data.augment.items import Item
-from tunelab.data.augment.protect import fixed_parts, negations
+from tunelab.data.augment.protect import counted, fixed_parts, negations
 from tunelab.data.similar import plain
 from tunelab.files import cache_folder
 
@@ -126,11 +126,13 @@ class Translator:
 
 @dataclass(frozen=True)
 class BackTranslation(Augmenter):
-    """A text there and back; beams: width of both searches, and so the most copies of a row that differ."""
+    """A text there and back; beams: width of both searches, and so the most copies of a row that differ;
+    keep: further words that must come back as often as they were there."""
 
     there: Translator
     back: Translator
     beams: int = 4
+    keep: re.Pattern[str] | None = None
     name: ClassVar[str] = "back_translation"
 
     def many(self, items: Sequence[Item], randoms: Sequence[np.random.Generator]) -> list[Item | None]:
@@ -155,10 +157,18 @@ class BackTranslation(Augmenter):
     def _one(self, item: Item, spans: Iterable[Span], ways: Mapping[str, list[str]]) -> Item | None:
         edits = []
         for start, end in spans:
-            found = ways[item.text[start:end]]
+            names = [item.text[a:b] for a, b in item.names if start <= a and b <= end]
+            found = [
+                way for way in ways[item.text[start:end]] if self._keeps(item.text[start:end], way, names)
+            ]
             if found:
                 edits.append(Edit(start, end, found[min(item.copy, len(found) - 1)]))
         return edited(item, edits, item.spans, same_negations=False)
+
+    def _keeps(self, old: str, new: str, names: Sequence[str]) -> bool:
+        """Whether every name came back letter by letter, and every word of `keep`."""
+        named = all(new.count(name) >= names.count(name) for name in names)
+        return named and (self.keep is None or counted(old, self.keep) == counted(new, self.keep))
 
 
 def _faithful(old: str, new: str) -> bool:

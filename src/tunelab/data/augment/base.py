@@ -18,7 +18,8 @@ import pandas as pd
 
 from tunelab.data.augment.edits import Edit, Span, apply, move, move_units, overlaps
 from tunelab.data.augment.items import Item, items_of, put
-from tunelab.data.augment.protect import negations, protected
+from tunelab.data.augment.protect import counted, negations, protected
+from tunelab.data.augment.words import HAN
 from tunelab.data.findings import rows_of
 from tunelab.data.similar import normalise, plain
 from tunelab.errors import ConfigError
@@ -37,9 +38,13 @@ __all__ = [
 
 
 class Augmenter(ABC):
-    """One way to say the same differently."""
+    """One way to say the same differently.
+
+    mistypes: whether it imitates errors of writing, which names with capitals are not spared, see names.py.
+    """
 
     name: ClassVar[str]
+    mistypes: ClassVar[bool] = False
 
     @property
     def key(self) -> str:
@@ -50,12 +55,17 @@ class Augmenter(ABC):
     def many(self, items: Sequence[Item], randoms: Sequence[np.random.Generator]) -> list[Item | None]:
         """A new version of each item, or None where there is none; each draws from its own generator."""
 
+    def kept(self, item: Item, keep: re.Pattern[str] | None) -> list[Span]:
+        """What this way leaves alone in a text: see `protected`, and the names that it spares."""
+        names = (span for span in item.names if not self.mistypes or HAN.search(item.text, *span))
+        return protected(item.text, (*item.spans, *names), keep)
+
 
 @dataclass(frozen=True)
 class EditAugmenter(Augmenter):
     """An augmenter that edits the original text piece by piece.
 
-    keep: further pieces to leave alone, see `protect.phrases`.
+    keep: further words to leave alone, see `protect.phrases`.
     """
 
     keep: re.Pattern[str] | None = field(default=None, kw_only=True)
@@ -69,16 +79,21 @@ class EditAugmenter(Augmenter):
 
     def one(self, item: Item, random: np.random.Generator) -> Item | None:
         """A new version of one item, or None."""
-        kept = protected(item.text, item.spans, self.keep)
-        return edited(item, self.edits(item.text, kept, random), kept)
+        kept = self.kept(item, self.keep)
+        return edited(item, self.edits(item.text, kept, random), kept, self.keep)
 
 
 def edited(
-    item: Item, edits: Sequence[Edit], kept: Sequence[Span], *, same_negations: bool = True
+    item: Item,
+    edits: Sequence[Edit],
+    kept: Sequence[Span],
+    keep: re.Pattern[str] | None = None,
+    *,
+    same_negations: bool = True,
 ) -> Item | None:
-    """The item after the edits; None where nothing changes.
+    """The item after the edits; None where nothing changes, or a word of `keep` came or went.
 
-    same_negations: None also where a negation came or went, as can happen by what now meets.
+    same_negations: None also where a negation did, as can happen by what now meets.
     """
     edits = sorted(edits, key=lambda edit: (edit.start, edit.end))
     for edit in edits:
@@ -88,8 +103,10 @@ def edited(
         return None
     if same_negations and negations(text) != negations(item.text):
         return None
+    if keep is not None and counted(text, keep) != counted(item.text, keep):
+        return None
     units = move_units(item.units, edits, text) if item.units else ()
-    return replace(item, text=text, spans=move(item.spans, edits), units=units)
+    return replace(item, text=text, spans=move(item.spans, edits), units=units, names=())
 
 
 @dataclass(frozen=True)
@@ -119,10 +136,9 @@ class Augmented:
     """New rows and what became of those asked for.
 
     frame: as the table's frame, with "origin", the position of the original row (int64); "file" and "row"
-    are the original's. asked = len(frame) + could_not + repeats + held_out + changed.
+    are the original's. asked = len(frame) + could_not + repeats + held_out.
     could_not: nothing could be changed; repeats: equal to an original or to another new row;
-    held_out: equal (but for case and punctuation) to a row that is not for training; changed: refused by
-    `survives`.
+    held_out: equal (but for case and punctuation) to a row that is not for training.
     """
 
     frame: pd.DataFrame
@@ -130,7 +146,6 @@ class Augmented:
     could_not: int
     repeats: int
     held_out: int
-    changed: int
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -139,7 +154,6 @@ class Augmented:
             "could not be made (nothing in the text could be changed)": self.could_not,
             "were left out because they repeat a training row or one another": self.repeats,
             "were left out because they equal a validation or test row": self.held_out,
-            "were left out because their label did not survive": self.changed,
         }
         first = f"augmentation made {rows_of(len(self.frame))} of {self.asked:,} asked for"
         return (first, *(f"{count:,} new rows {what}" for what, count in lost.items() if count))
@@ -153,16 +167,12 @@ def augment(
     seed: int,
     *,
     kind: str = "classify",
-    only: Iterable[int] | None = None,
-    spans_of: Callable[[Mapping[str, str]], Iterable[Span]] | None = None,
-    survives: Callable[[Sequence[str], Sequence[str]], np.ndarray] | None = None,
+    names_of: Callable[[str], Iterable[Span]] | None = None,
 ) -> Augmented:
     """New rows from training rows, in the order of their originals.
 
     frame: all rows of a table; rows: positions of the training rows; per_row: new rows asked for each;
-    kind: the task; only: the training rows to work on (such as those of rare classes), all by default;
-    spans_of: further spans of "text" that must survive; survives: (texts, labels) -> [N] bool, whether a
-    first-round model still gives each new text its label.
+    kind: the task; names_of: where names stand in a text (`names.names_in`), asked once of each text.
 
     Duplicates are dropped in this order of rows, and what remains of the others does not depend on them.
 
@@ -170,20 +180,16 @@ def augment(
         AssertionError: a row that is not a training row was asked for.
     """
     training = _training(frame, rows)
-    chosen = training if only is None else np.unique(np.fromiter(only, dtype=np.int64))
-    outside = np.setdiff1d(chosen, training)
-    assert not len(outside), f"rows {outside[:5].tolist()} are not training rows and must not be augmented"
     assert per_row >= 1, f"per_row is {per_row}; it must be 1 or more"
-    originals = dict(zip(chosen.tolist(), _records(frame, chosen), strict=True))
-    drafts = _draft(originals, augmenter, per_row, seed, kind, spans_of)
-    asked = per_row * len(chosen)
+    originals = dict(zip(training.tolist(), _records(frame, training), strict=True))
+    drafts = _draft(originals, augmenter, per_row, seed, kind, names_of)
+    asked = per_row * len(training)
     kept, repeats, held_out = _without_repeats(frame, training, drafts)
-    survivors = _surviving(kept, survives, kind)
     columns = [name for name in frame.columns if name != "origin"]
-    new = pd.DataFrame([row for _, row in survivors], columns=columns).astype(frame[columns].dtypes)
+    new = pd.DataFrame([row for _, row in kept], columns=columns).astype(frame[columns].dtypes)
     new["split"] = pd.Series(["train"] * len(new), index=new.index, dtype=new["split"].dtype)
-    new["origin"] = np.array([origin for origin, _ in survivors], dtype=np.int64)
-    return Augmented(new, asked, asked - len(drafts), repeats, held_out, len(kept) - len(survivors))
+    new["origin"] = np.array([origin for origin, _ in kept], dtype=np.int64)
+    return Augmented(new, asked, asked - len(drafts), repeats, held_out)
 
 
 _Draft = tuple[int, dict[str, str]]  # origin, new row
@@ -211,13 +217,14 @@ def _draft(
     per_row: int,
     seed: int,
     kind: str,
-    spans_of: Callable[[Mapping[str, str]], Iterable[Span]] | None,
+    names_of: Callable[[str], Iterable[Span]] | None,
 ) -> list[_Draft]:
     """What the augmenter makes of the rows, one draft after the other, duplicates among them."""
+    names = _Names(names_of)
     name = zlib.crc32(augmenter.key.encode())
     origins, items, randoms = [], [], []
     for position, row in originals.items():
-        fields = items_of(row, kind, spans_of)
+        fields = [replace(item, names=names[item.text]) for item in items_of(row, kind)]
         for copy in range(per_row if fields else 0):
             random = np.random.default_rng([seed, position, copy, name])
             chosen = fields[int(random.integers(len(fields)))]
@@ -231,6 +238,19 @@ def _draft(
         for origin, old, new in zip(origins, items, made, strict=True)
         if new is not None
     ]
+
+
+class _Names(dict[str, tuple[Span, ...]]):
+    """Text -> where names stand in it; each text is asked about once (a context has many questions)."""
+
+    def __init__(self, names_of: Callable[[str], Iterable[Span]] | None) -> None:
+        super().__init__()
+        self._names_of = names_of
+
+    def __missing__(self, text: str) -> tuple[Span, ...]:
+        found = () if self._names_of is None else tuple(self._names_of(text))
+        self[text] = found
+        return found
 
 
 def _without_repeats(
@@ -263,18 +283,6 @@ def _key(row: Mapping[str, str]) -> tuple[str, str]:
 def _loose(row: Mapping[str, str]) -> tuple[str, str]:
     first, second = (normalise(row.get(name, "")).replace(" ", "") for name in ("text", "text_pair"))
     return first, second
-
-
-def _surviving(
-    drafts: list[_Draft], survives: Callable[[Sequence[str], Sequence[str]], np.ndarray] | None, kind: str
-) -> list[_Draft]:
-    if survives is None or not drafts:
-        return drafts
-    assert kind in ("classify", "language", "regress"), f"the label check reads single texts, not {kind} rows"
-    agreed = np.asarray(survives([row["text"] for _, row in drafts], [row["label"] for _, row in drafts]))
-    assert agreed.shape == (len(drafts),), f"survives gave {agreed.shape} answers for {len(drafts)} texts"
-    assert agreed.dtype == bool, f"survives must answer with bool, not {agreed.dtype}"
-    return [draft for draft, good in zip(drafts, agreed.tolist(), strict=True) if good]
 
 
 def check_share(share: float, name: str) -> None:

@@ -11,7 +11,7 @@
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,8 +31,8 @@ class Item:
 
     label: the row's label, as in the table; kind: the task; spans: (start, end) in characters, end exclusive,
     which must keep their characters and move along; units: the words or characters of a "tag" row that
-    predictions are made for; column: where in the row the text stands; copy: which of its row's new
-    versions is asked for, from 0.
+    predictions are made for; names: where names stand (names.py); column: where in the row the text stands;
+    copy: which of its row's new versions is asked for, from 0.
     """
 
     text: str
@@ -40,23 +40,18 @@ class Item:
     kind: str = "classify"
     spans: tuple[Span, ...] = ()
     units: tuple[Span, ...] = ()
+    names: tuple[Span, ...] = ()
     column: str = "text"
     copy: int = field(default=0, compare=False)
 
 
-def items_of(
-    row: Mapping[str, str],
-    kind: str,
-    spans_of: Callable[[Mapping[str, str]], Iterable[Span]] | None = None,
-) -> list[Item]:
+def items_of(row: Mapping[str, str], kind: str) -> list[Item]:
     """The texts of a row that may be edited; none where there is nothing to edit, or its offsets are wrong.
 
-    spans_of: gives further spans of the column "text" that must survive. Those that its task needs are
-    known: entities, answers.
+    The spans that its task needs (entities, answers) are known, names are not.
     """
     assert kind in KINDS, f"augmentation knows the tasks {', '.join(KINDS)}, not {kind!r}"
-    further = tuple(spans_of(row)) if spans_of is not None else ()
-    found = _FIELDS.get(kind, _plain)(row, kind, further)
+    found = _FIELDS.get(kind, _plain)(row, kind)
     return [item for item in found if item.text.strip() and _inside(item)]
 
 
@@ -86,32 +81,32 @@ def _inside(item: Item) -> bool:
     return all(0 <= start < end <= len(item.text) for start, end in (*item.spans, *item.units))
 
 
-def _plain(row: Mapping[str, str], kind: str, further: tuple[Span, ...]) -> list[Item]:
-    return [Item(row["text"], row.get("label", ""), kind, further)]
+def _plain(row: Mapping[str, str], kind: str) -> list[Item]:
+    return [Item(row["text"], row.get("label", ""), kind)]
 
 
-def _pair(row: Mapping[str, str], kind: str, further: tuple[Span, ...]) -> list[Item]:
-    first = _plain(row, kind, further)
+def _pair(row: Mapping[str, str], kind: str) -> list[Item]:
+    first = _plain(row, kind)
     other = row.get("text_pair", "")
     return [*first, Item(other, row.get("label", ""), kind, column="text_pair")] if other else first
 
 
-def _tag(row: Mapping[str, str], kind: str, further: tuple[Span, ...]) -> list[Item]:
+def _tag(row: Mapping[str, str], kind: str) -> list[Item]:
     entities = tuple((start, end) for start, end, _ in json.loads(row["label"] or "[]"))
     units = tuple((start, end) for start, end in json.loads(row.get("units", "") or "[]"))
-    return [Item(row["text"], row["label"], kind, (*entities, *further), units)]
+    return [Item(row["text"], row["label"], kind, entities, units=units)]
 
 
-def _answer(row: Mapping[str, str], kind: str, further: tuple[Span, ...]) -> list[Item]:
+def _answer(row: Mapping[str, str], kind: str) -> list[Item]:
     context, answers = row["text_pair"], json.loads(row["label"] or "[]")
     spans = tuple((answer["start"], answer["start"] + len(answer["text"])) for answer in answers)
-    question = Item(row["text"], row["label"], kind, further)
+    question = Item(row["text"], row["label"], kind)
     if any(context[start:end] != answer["text"] for (start, end), answer in zip(spans, answers, strict=True)):
         return [question]  # a wrong offset cannot be moved
     return [question, Item(context, row["label"], kind, spans, column="text_pair")]
 
 
-def _message(row: Mapping[str, str], kind: str, further: tuple[Span, ...]) -> list[Item]:
+def _message(row: Mapping[str, str], kind: str) -> list[Item]:
     messages = json.loads(row["text"])
     place = _last_of_user(messages)
     return [] if place is None else [Item(messages[place]["content"], row.get("label", ""), kind)]
@@ -134,7 +129,7 @@ def _dump(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-_FIELDS: dict[str, Callable[[Mapping[str, str], str, tuple[Span, ...]], list[Item]]] = {
+_FIELDS: dict[str, Callable[[Mapping[str, str], str], list[Item]]] = {
     "answer": _answer,
     "instruct": _message,
     "match": _pair,

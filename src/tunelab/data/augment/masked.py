@@ -6,9 +6,9 @@ section 3.1. Whole words only: a word of an alphabetic script becomes one mask a
 vocabulary; a Chinese word of n characters becomes n masks that are filled from left to right. Each is drawn
 from the `top` likeliest that are neither the original nor a negation.
 
-A model reads "the food was [MASK]" and may well fill in the opposite: where single words decide the label,
-hand `survives` to `augment`. A row's draws are its own, but the model reads rows in batches, so that the last
-bits of its outputs, and in rare ties a word, may depend on the batch.
+A model reads "the food was [MASK]" and may well fill in the opposite, so a study asks a first classifier
+about each new row (`augment.check`). A row's draws are its own, but the model reads rows in batches, so that
+the last bits of its outputs, and in rare ties a word, may depend on the batch.
 """
 
 import re
@@ -23,7 +23,7 @@ import torch
 from tunelab.data.augment.base import Augmenter, check_share, edited, how_many
 from tunelab.data.augment.edits import Edit, Span
 from tunelab.data.augment.items import Item
-from tunelab.data.augment.protect import is_negation, protected
+from tunelab.data.augment.protect import is_negation
 from tunelab.data.augment.words import HAN, Cutter, Word, editable, jieba_words, like
 from tunelab.errors import ModelError
 
@@ -82,7 +82,7 @@ class Masked(Augmenter):
 
     model, tokenizer: of `transformers` (AutoModelForMaskedLM); share: of the words that may be edited;
     top: how many likeliest words are drawn from; cut: the cutter of Chinese; batch_size: texts at a time;
-    keep: further pieces to leave alone.
+    keep: further words to leave alone.
 
     Raises:
         ModelError: the tokenizer has no mask token.
@@ -119,10 +119,10 @@ class Masked(Augmenter):
                     self._fill(waiting[first : first + self.batch_size], vocabulary)
         finally:
             self.model.train(was_training)
-        return [_finish(plan) for plan in plans]
+        return [self._finish(plan) for plan in plans]
 
     def _plan(self, item: Item, random: np.random.Generator) -> _Plan:
-        kept = protected(item.text, item.spans, self.keep)
+        kept = self.kept(item, self.keep)
         words = [] if self.tokenizer.mask_token in item.text else editable(item.text, kept, self.cut)
         usable = [
             word
@@ -156,20 +156,19 @@ class Masked(Augmenter):
                     _draw(slot, logits_V, vocabulary, self.top, plan.random)
                 passed += masks
 
+    def _finish(self, plan: _Plan) -> Item | None:
+        edits = [
+            Edit(slot.word.start, slot.word.end, like("".join(slot.pieces), slot.word.text))
+            for slot in plan.slots
+            if not slot.lost and not slot.open
+        ]
+        return edited(plan.item, edits, plan.kept, self.keep)
+
     def _longest(self) -> int:
         positions = int(getattr(self.model.config, "max_position_embeddings", _LONGEST))
         return min(
             int(self.tokenizer.model_max_length), max(positions - 2, 8), _LONGEST
         )  # RoBERTa's begin at 2
-
-
-def _finish(plan: _Plan) -> Item | None:
-    edits = [
-        Edit(slot.word.start, slot.word.end, like("".join(slot.pieces), slot.word.text))
-        for slot in plan.slots
-        if not slot.lost and not slot.open
-    ]
-    return edited(plan.item, edits, plan.kept)
 
 
 def _draw(

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from tunelab.data.augment.edits import Span, merge
 
-__all__ = ["fixed_parts", "is_negation", "negations", "phrases", "protected"]
+__all__ = ["counted", "fixed_parts", "is_negation", "negations", "phrases", "protected"]
 
 _ENGLISH = (
     "no|not|non|never|none|nobody|nothing|nowhere|neither|nor|without|cannot|hardly|scarcely|barely|rarely|seldom|"
@@ -19,7 +19,10 @@ _ENGLISH = (
     "[a-z]+n['’]t"
 )
 # 非常 and 别 in 特别, 分别, 别人 … do not negate
-_CHINESE = "[不没未无勿毋甭莫弗否]|非(?!常)|(?<![特区分个级性类识告离差鉴辨])别(?![人的处墅致名称扭具])"
+_CHINESE = (
+    "[不没未无勿毋甭莫弗否]|难以|缺[乏少]|禁止|拒绝|非(?!常)|"
+    "(?<![特区分个级性类识告离差鉴辨])别(?![人的处墅致名称扭具])"
+)
 # a word written together with Chinese has no boundary that \b would see
 _NEGATION = re.compile(rf"(?<![A-Za-zÀ-ɏ])(?:{_ENGLISH})(?![A-Za-zÀ-ɏ])|{_CHINESE}", re.IGNORECASE)
 
@@ -47,7 +50,8 @@ _PATTERNS = (_NEGATION, _EXACT, re.compile("|".join(_SPELT)))
 def protected(text: str, spans: Iterable[Span] = (), keep: re.Pattern[str] | None = None) -> list[Span]:
     """Sorted spans without overlap that must stay as they are.
 
-    spans: what the task needs (entities, answers); keep: further pieces, such as `phrases` of a list.
+    spans: what the task needs (entities, answers), and names; keep: further words, such as `phrases` of a
+    list.
 
     >>> text = "I do not like 3.5 of @ann's"
     >>> [text[start:end] for start, end in protected(text)]
@@ -64,7 +68,7 @@ def negations(text: str) -> Counter[str]:
     >>> sorted(negations("Not bad, but I don't think 非常不好").items())
     [("don't", 1), ('not', 1), ('不', 1)]
     """
-    return Counter(match.group().casefold() for match in _NEGATION.finditer(text))
+    return counted(text, _NEGATION)
 
 
 def is_negation(text: str) -> bool:
@@ -78,10 +82,25 @@ def fixed_parts(text: str) -> Counter[str]:
     >>> sorted(fixed_parts("see www.a.org at 10:30 or ask @bo"))
     ['10:30', '@bo', 'www.a.org']
     """
-    return Counter(match.group().casefold() for match in _EXACT.finditer(text))
+    return counted(text, _EXACT)
+
+
+def counted(text: str, pattern: re.Pattern[str]) -> Counter[str]:
+    """What a pattern finds in a text and how often, in lower case."""
+    return Counter(match.group().casefold() for match in pattern.finditer(text))
 
 
 def phrases(words: Iterable[str]) -> re.Pattern[str]:
-    """A pattern that finds each of the words, the longest first."""
+    """A pattern that finds each of the words, the longest first, in any case; none within a longer word.
+
+    >>> phrases(["no", "无从"]).findall("No, nothing: 无从说起 no")
+    ['No', '无从', 'no']
+    """
     listed = sorted(set(filter(None, words)), key=lambda word: (-len(word), word))
-    return re.compile("|".join(map(re.escape, listed)) or r"(?!)")
+    return re.compile("|".join(map(_whole, listed)) or r"(?!)", re.IGNORECASE)
+
+
+def _whole(word: str) -> str:
+    before, after = (r"(?<![A-Za-zÀ-ɏ])", r"(?![A-Za-zÀ-ɏ])")
+    latin = [re.match("[A-Za-zÀ-ɏ]", letter) is not None for letter in (word[0], word[-1])]
+    return (before if latin[0] else "") + re.escape(word) + (after if latin[1] else "")

@@ -20,30 +20,16 @@ import numpy as np
 from tunelab.data.augment.base import EditAugmenter, check_share, how_many
 from tunelab.data.augment.edits import Edit, Span
 from tunelab.data.augment.protect import is_negation
-from tunelab.data.augment.words import HAN, Cutter, Word, editable, jieba_words, like
+from tunelab.data.augment.words import GRAMMAR, HAN, Cutter, Word, editable, jieba_words, like
 from tunelab.errors import DataError
 
-__all__ = ["Lexicon", "Synonyms", "read_cilin", "read_english", "read_negators", "synonyms_of"]
+__all__ = ["Lexicon", "Synonyms", "read_cilin", "read_english", "read_words", "synonyms_of"]
 
 Lexicon = Mapping[str, tuple[str, ...]]
 
 _MOST = 8  # synonyms: a word with more has several senses ("run" has 51)
 _MOST_CILIN = 20  # its lines are of one sense; the longest are of insults, kin and officials
-_LOOK_BACK = 24  # characters before a word: enough for an article, or the end of a sentence
-_SENTENCE_END = ".!?。！？\n"
-#: Words of grammar, which a lexicon lists under rare senses ("a" as vitamin A, "have" as a rich man).
-_GRAMMAR = (
-    "a about above after again against all almost along already also although always am among an and any "
-    "are around as at be because been before being below between both but by can could did do does doing "
-    "done down during each either else enough even ever every few for from further get got had has have "
-    "having he her here hers herself him himself his how however i if in into is it its itself just less "
-    "let like many may me might mine more most much must my myself of off often on only or other our ours "
-    "out over own per quite rather really same shall she should since so some still such than that the "
-    "their theirs them then there these they this those though through thus to too toward under until up "
-    "upon us very was way we well were what when where whether which while who whom whose why will with "
-    "within would yes yet you your yours yourself "
-)
-_FUNCTION_WORDS = frozenset(_GRAMMAR.split())
+_LOOK_BACK = 12  # characters before a word: enough for an article
 
 
 def read_english(path: Path, *, every_sense: bool = False, most: int = _MOST) -> dict[str, tuple[str, ...]]:
@@ -68,7 +54,7 @@ def read_english(path: Path, *, every_sense: bool = False, most: int = _MOST) ->
     return {
         word: found
         for word, groups in senses.items()
-        if word not in _FUNCTION_WORDS
+        if word not in GRAMMAR
         and (every_sense or len(groups) == 1)
         and (found := _usable(groups))
         and (every_sense or len(found) <= most)
@@ -109,9 +95,16 @@ def read_cilin(
     }
 
 
-def read_negators(path: Path) -> frozenset[str]:
-    """Words that negate: the first column of tab-separated lines. Raises `DataError` if unreadable."""
-    return frozenset(line.split("\t")[0].strip() for _, line in _lines(path))
+def read_words(path: Path) -> frozenset[str]:
+    """Words or phrases, one a line (the first column, where tabs part several).
+
+    Raises:
+        DataError: the file cannot be read, or holds none.
+    """
+    found = frozenset(line.split("\t")[0].strip() for _, line in _lines(path)) - {""}
+    if not found:
+        raise DataError(f"{path} holds no words; expected one a line")
+    return found
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -119,7 +112,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"the lexicon {path} cannot be read: {error}") from error
+        raise DataError(f"the word list {path} cannot be read: {error}") from error
     for number, line in enumerate(text.splitlines(), start=1):
         if line.strip():
             yield number, line.strip()
@@ -137,8 +130,8 @@ class Synonyms(EditAugmenter):
 
     lexicon: word -> synonyms, from `read_english` or `read_cilin` (or both joined by `|`);
     share: of the words that may be edited; cut: the cutter of Chinese.
-    An English word is replaced only where its exact form is listed, capitals kept; names (capitals inside a
-    sentence) stay, and *a* or *an* before it must still fit.
+    An English word is replaced only where its exact form is listed, capitals kept, and *a* or *an* before it
+    must still fit.
     """
 
     lexicon: Lexicon = field(default_factory=dict)
@@ -170,9 +163,6 @@ def synonyms_of(word: Word, text: str, lexicon: Lexicon) -> list[str]:
     if HAN.match(word.text):
         return list(lexicon.get(word.text, ()))
     before = text[max(0, word.start - _LOOK_BACK) : word.start].rstrip(" \"'“‘(*_-")
-    opens = not before or before[-1] in _SENTENCE_END
-    if word.text[0].isupper() and not opens and not text.isupper():
-        return []
     article = (before.split() or [""])[-1].lower()
     found = lexicon.get(word.text.lower(), ())
     if article in ("a", "an"):

@@ -8,6 +8,9 @@
     Case         a word in lower case, UPPER CASE or Capitalised
     Punctuation  a mark lost, doubled, or of the other width (, and ，)
 
+A name with capitals is mistyped as any other word ("Jonh"), and a reader still knows who is meant; of a
+Chinese name each character is left alone, since another one of like sound or shape makes another person.
+
 Papers: Belinkov & Bisk, "Synthetic and natural noise both break neural machine translation", 2018,
 arXiv:1711.02173, section 3 (swap, keyboard); the share of changed characters is ours.
 """
@@ -57,6 +60,7 @@ class _Options(EditAugmenter):
     """Changes max(1, floor(share · size)) of the options that a text offers; share as each class says."""
 
     share: float = 0.05
+    mistypes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_share(self.share, self.name)

@@ -17,7 +17,19 @@ from tunelab.data.augment.edits import Span, overlaps
 from tunelab.errors import ConfigError
 from tunelab.files import cache_folder
 
-__all__ = ["HAN", "Cutter", "Word", "characters", "editable", "jieba_words", "like", "optional", "words"]
+__all__ = [
+    "GRAMMAR",
+    "HAN",
+    "Cutter",
+    "Word",
+    "characters",
+    "editable",
+    "jieba_tagged",
+    "jieba_words",
+    "like",
+    "optional",
+    "words",
+]
 
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 HAN = re.compile(f"[{_HAN}]+")
@@ -25,6 +37,21 @@ _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff\u
 _MARKS = "\u0300-\u036f\u0591-\u05c7\u064b-\u065f\u0900-\u0903\u093a-\u094f\u0962-\u0963\u0981-\u0d4d"
 _LETTER = rf"(?:[^\W\d_{_HAN}{_UNSPACED}]|[{_MARKS}])"
 _WORD = re.compile(rf"{_LETTER}+(?:['’\-]{_LETTER}+)*|[{_HAN}]+")
+
+#: English words of grammar: no name begins with one, and a lexicon lists them under rare senses ("a" as
+#: vitamin A, "have" as a rich man).
+_GRAMMAR = (
+    "a about above after again against all almost along already also although always am among an and any "
+    "are around as at be because been before being below between both but by can could did do does doing "
+    "done down during each either else enough even ever every few for from further get got had has have "
+    "having he her here hers herself him himself his how however i if in into is it its itself just less "
+    "let like many may me might mine more most much must my myself of off often on only or other our ours "
+    "out over own per quite rather really same shall she should since so some still such than that the "
+    "their theirs them then there these they this those though through thus to too toward under until up "
+    "upon us very was way we well were what when where whether which while who whom whose why will with "
+    "within would yes yet you your yours yourself "
+)
+GRAMMAR = frozenset(_GRAMMAR.split())
 
 Cutter = Callable[[str], Iterable[str]]
 
@@ -95,6 +122,20 @@ def _jieba() -> Any:
         pass
     tokenizer.initialize()
     return tokenizer
+
+
+def jieba_tagged(run: str) -> list[tuple[str, str]]:
+    """Chinese words and jieba's flag of each, such as ("北京", "ns"); about 26,000 characters a second.
+
+    Raises `ConfigError` where jieba is not installed.
+    """
+    return [(piece.word, piece.flag) for piece in _tagger().cut(run)]
+
+
+@functools.cache
+def _tagger() -> Any:
+    tokenizer = _jieba()
+    return optional("jieba.posseg", "finding Chinese names").POSTokenizer(tokenizer)
 
 
 def optional(name: str, purpose: str) -> ModuleType:
