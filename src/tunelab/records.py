@@ -162,7 +162,9 @@ class BaselineGap(Section):
 class Advice(Section):
     """What to take, with the facts it rests on."""
 
-    method: str = Field(description="the cheapest of the best group: what is handed over")
+    method: str = Field(
+        description="the cheapest of the best group that is not worse than the best by itself: what is handed over"
+    )
     best: str = Field(description="the highest mean score")
     tied: tuple[str, ...] = Field(description="the best group, best first")
     sure: bool = Field(description="the best group has one member")

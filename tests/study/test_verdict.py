@@ -14,7 +14,7 @@ from tunelab import tasks
 from tunelab.config import LossConfig, StudyConfig
 from tunelab.errors import ConfigError
 from tunelab.measure.statistics import class_f1, mean_interval
-from tunelab.records import BaselineGap, Interval
+from tunelab.records import BaselineGap, Interval, Pair
 from tunelab.study.compare import _check_like_tokens
 from tunelab.study.predictions import Judged, _score, gather, groups_of
 from tunelab.study.search import bars
@@ -32,10 +32,12 @@ def gap(baseline: str, difference: float, different: bool) -> BaselineGap:
     return BaselineGap(baseline=baseline, difference=found, p_holm=0.5, different=different)
 
 
-def advised(results: list[Any], gaps: dict[tuple[str, str], BaselineGap]) -> Any:
+def advised(
+    results: list[Any], gaps: dict[tuple[str, str], BaselineGap], pairs: tuple[Pair, ...] = ()
+) -> Any:
     design = SimpleNamespace(seeds=3, folds=1)
     evidence: Any = SimpleNamespace(design=design, failures={}, race=None)
-    return _advise(evidence, results, [r.name for r in results], [], gaps, 1000)
+    return _advise(evidence, results, [r.name for r in results], pairs, gaps, 1000)
 
 
 def test_the_cheapest_of_the_best_is_advised_only_if_it_beats_the_baselines_that_the_best_beats() -> None:
@@ -48,6 +50,27 @@ def test_the_cheapest_of_the_best_is_advised_only_if_it_beats_the_baselines_that
     none = {key: gap("tfidf", 0.01, False) for key in clear}
     found = advised(results, none)
     assert (found.method, found.baseline) == ("head", "tfidf")
+
+
+def test_a_cheaper_method_that_is_worse_by_itself_is_not_advised() -> None:
+    """2 points, p 0.02, of 36 pairs: no difference that the verdict claims, but no reason to take it either."""
+    results = [result("full", 0.90, 90.0), result("lora", 0.89, 50.0), result("head", 0.88, 5.0)]
+
+    def pair(second: str, p: float) -> Pair:
+        difference = Interval(value=0.02, low=0.0, high=0.04)
+        return Pair(
+            first="full",
+            second=second,
+            difference=difference,
+            p=p,
+            p_holm=0.4,
+            different=False,
+            test="bootstrap",
+        )
+
+    assert advised(results, {}, (pair("lora", 0.3), pair("head", 0.06))).method == "head"
+    assert advised(results, {}, (pair("lora", 0.3), pair("head", 0.02))).method == "lora"
+    assert advised(results, {}, (pair("lora", 0.03), pair("head", 0.02))).method == "full"
 
 
 def test_a_failed_seed_makes_no_method_cheaper() -> None:

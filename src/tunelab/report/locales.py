@@ -97,8 +97,8 @@ _VERDICT = {
     ),
     "tied_best": (
         "Take {method}. It has the highest score, but on these {items} test rows it cannot be told apart from "
-        "{tied}; none of them costs clearly less and beats the same baselines.",
-        "建议采用 {method}。它得分最高，但在这 {items} 条测试数据上与 {tied} 没有显著差异；其中没有哪种方法成本明显更低、又同样胜过基线。",
+        "{tied}; none of them costs clearly less, beats the same baselines and holds its own against it alone.",
+        "建议采用 {method}。它得分最高，但在这 {items} 条测试数据上与 {tied} 没有显著差异；其中没有哪种方法成本明显更低、同样胜过基线、并且单独比较时也不逊于它。",
     ),
     "baseline_unsure": (
         "Fine-tuning has not proved its worth here: the best method, {best}, is not surely better than the "

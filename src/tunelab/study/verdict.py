@@ -399,7 +399,8 @@ def _advise(
     items: int,
 ) -> Advice:
     """The cheapest of the best group, by tuning and training together; of those alone that surely beat every
-    baseline that the best does."""
+    baseline that the best does, and are not worse than it by themselves: the correction for many pairs keeps
+    the verdict from claiming differences, and would here keep it from seeing one."""
     by_name = {r.name: r for r in results}
 
     def spent(name: str) -> float:
@@ -414,10 +415,11 @@ def _advise(
             if method == name and gap.different and gap.difference.value > 0
         }
 
-    worthy = [name for name in group if beats(name) >= beats(results[0].name)]
+    best, runner_up = results[0].name, results[1].name if len(results) > 1 else None
+    own = {p.first if p.second == best else p.second: p.p for p in pairs if best in (p.first, p.second)}
+    worthy = [name for name in group if beats(name) >= beats(best) and own.get(name, 1.0) >= _ALPHA]
     limit = min(map(spent, worthy)) * (1 + _LIKE_COST)
     chosen = next(name for name in worthy if spent(name) <= limit)  # the best score goes first
-    best, runner_up = results[0].name, results[1].name if len(results) > 1 else None
     close = next((p for p in pairs if {p.first, p.second} == {best, runner_up}), None)
     unbeaten = [gap for (name, base), gap in gaps.items() if name == best and base not in beats(best)]
     warnings = [
