@@ -163,7 +163,7 @@ class Advice(Section):
     """What to take, with the facts it rests on."""
 
     method: str = Field(
-        description="the cheapest of the best group that is not worse than the best by itself: what is handed over"
+        description="what is handed over: of the best group the cheapest not worse than the best alone"
     )
     best: str = Field(description="the highest mean score")
     tied: tuple[str, ...] = Field(description="the best group, best first")
