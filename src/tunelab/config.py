@@ -201,7 +201,9 @@ class SpeedConfig(Section):
         True, description="last layer: for the first token alone, where the head reads no other"
     )
     packing: bool = Field(
-        False, description="causal models: a batch's rows behind one another without padding, kept apart"
+        False,
+        description="causal models: a batch's rows behind one another without padding, kept apart; not where "
+        "what frozen layers give is cached",
     )
     trunk_cache: bool = Field(True, description="compute what frozen layers give once for a whole study")
 

@@ -15,6 +15,7 @@ from tunelab.errors import TunelabError
 from tunelab.study import memory, planning
 from tunelab.study.candidates import candidates
 from tunelab.study.execute import Executor
+from tunelab.study.memory import _ran_out
 from tunelab.study.plan import Probe
 from tunelab.study.planning import Planning, make_plan
 from tunelab.study.prepare import Prepared, prepare
@@ -142,6 +143,21 @@ def prepared(config: StudyConfig) -> Prepared:
     return prepare(config.files, config.task, config.data, config.model)
 
 
+@pytest.mark.parametrize(
+    ("error", "out"),
+    [
+        (RuntimeError("MemoryError: "), True),
+        (RuntimeError("_ArrayMemoryError: Unable to allocate 3 GiB"), True),
+        (RuntimeError("RuntimeError: std::bad_alloc"), True),
+        (RuntimeError("OutOfMemoryError: CUDA out of memory"), True),
+        (RuntimeError("ValueError: 3 classes"), False),
+    ],
+)
+def test_how_a_probe_without_memory_is_known(error: Exception, out: bool) -> None:
+    assert _ran_out(Outcome(Job("full", print, ()), error=error, details="a traceback")) == out
+    assert _ran_out(Outcome(Job("full", print, ()), error=error))  # (killed)
+
+
 def test_what_is_expected_is_more_for_what_trains_more(config: StudyConfig, prepared: Prepared) -> None:
     def expected(**settings: object) -> float:
         run = RunConfig.model_validate({"files": ("x",), "model": config.model, **settings})
@@ -236,7 +252,7 @@ def test_a_method_that_needs_more_and_is_added_later_changes_no_finished_run(mac
     assert pool.log == [("full",)]
 
 
-def test_a_study_of_an_earlier_version_goes_on_with_its_threads(machine: Machine) -> None:
+def test_a_plan_that_says_nothing_of_threads_was_made_with_those_given(machine: Machine) -> None:
     _, _, runs = machine.plan(100 * GB)
     path = machine.root / "plan.json"
     known = json.loads(path.read_text())

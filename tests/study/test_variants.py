@@ -173,6 +173,42 @@ def test_own_files_are_found_from_anywhere(
     assert {name for name, run in runs(again).items() if run != before[name]} == {"full", "lora.rank=4"}
 
 
+def test_two_files_with_one_name_and_one_text_are_one_row(
+    config: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their runs would have one name, and two workers one folder; with another text they are two."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "mine.py").write_text(HEAD, encoding="utf-8")
+    both = with_variants(config, "full,classify.head=a/mine.py:H", "full,classify.head=b/mine.py:H")
+    with pytest.raises(ConfigError, match="is the same as"):
+        candidates(both)
+    (tmp_path / "b" / "mine.py").write_text(f"{HEAD}\n# another one\n", encoding="utf-8")
+    assert len(candidates(both)) == 3
+
+
+@pytest.mark.parametrize(
+    ("variant", "said"),
+    [
+        ("full,classify.head=broken.py:H", "broken.py:? .*|setting 'classify.head'"),
+        ("full,train.r_drop=1,classify.objective=loss.py:f", "setting 'classify.objective'|loss.py"),
+    ],
+)
+def test_what_a_variant_names_is_tried_out_before_anything_is_trained(
+    variant: str, said: str, config: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken.py").write_text("class H: pass", encoding="utf-8")
+    (tmp_path / "loss.py").write_text("def f(logits, targets): return 1.0", encoding="utf-8")
+    with pytest.raises(ConfigError, match=said):
+        tunelab.compare(
+            config.files[0], methods=["full"], add=[variant], model=config.model.name, folds=0,
+            out=tmp_path / "out", progress=False,
+        )  # fmt: skip
+    assert not list((tmp_path / "out").glob("runs/*"))
+
+
 def test_only_files_that_are_there_are_resolved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a b.py").touch()
     monkeypatch.chdir(tmp_path)

@@ -148,11 +148,15 @@ def test_a_linear_head_on_the_last_token_is_llama_s_own() -> None:
         torch.testing.assert_close(ours(**batch).logits, wanted)
 
 
-@pytest.mark.parametrize("architecture", ["bert", "llama"])
+@pytest.mark.parametrize(
+    ("architecture", "pooling"), [("bert", "mean"), ("bert", "first"), ("llama", "mean"), ("llama", "last")]
+)
 @pytest.mark.parametrize("name", methods.METHODS)
-def test_every_method_trains_it_and_gives_it_back(name: str, architecture: str, tmp_path: Path) -> None:
+def test_every_method_trains_it_and_gives_it_back(
+    name: str, architecture: str, pooling: str, tmp_path: Path
+) -> None:
     """Its weights are all that the head trains: D·M + M and C·M + C, no pooler that no one reads."""
-    own = task(pooling="mean", head_layers=1, head_size=12)
+    own = task(pooling=pooling, head_layers=1, head_size=12)
     settings: dict[str, Any] = {"num_virtual_tokens": 4} if name in ("prompt", "p_tuning", "prefix") else {}
     settings = {"layers": 1} if name == "top_layers" else settings
 

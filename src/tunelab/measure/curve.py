@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+from scipy import special
 
 __all__ = ["Crossing", "crossings", "more_rows"]
 
@@ -150,6 +151,8 @@ def crossings(rows_K: np.ndarray, replicates: Mapping[str, np.ndarray]) -> tuple
     order = np.argsort(rows_K)
     found = []
     pairs = len(replicates) * (len(replicates) - 1) // 2
+    # What the draws are too few to tell of a small percentile, the normal one of their middle has to say.
+    needed = float(special.ndtri(1 - _TAIL / 100 / max(pairs, 1)))
     for one, other in combinations(replicates, 2):
         drawn = (replicates[one] - replicates[other])[:, order]
         lead = np.median(drawn, axis=0)
@@ -163,7 +166,7 @@ def crossings(rows_K: np.ndarray, replicates: Mapping[str, np.ndarray]) -> tuple
         least, low, high = np.percentile(sign * drawn[:, at], (_TAIL / pairs, _TAIL, 100 - _TAIL))
         rows = int(rows_K[order[at]])
         value = float(sign * lead[at])
-        found.append(
-            Crossing(first, second, rows, (value, float(low), float(high)), bool(least > 0), len(behind) > 0)
-        )
+        below, above = np.percentile(drawn[:, at], (15.87, 84.13))
+        sure = bool(least > 0 and value > needed * (above - below) / 2)
+        found.append(Crossing(first, second, rows, (value, float(low), float(high)), sure, len(behind) > 0))
     return tuple(found)

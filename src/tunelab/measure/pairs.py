@@ -148,8 +148,7 @@ def compare_pair(
     from the mean, over N.
 
     seeded: of each side, whether a single run stands for a method whose other seeds failed (a baseline's has
-    none). Items in groups are drawn and
-    counted by groups.
+    none). Items in groups are drawn and counted by groups.
 
     pool: of all methods of the study. Without it two methods with 3 seeds have 2-4 degrees of freedom, and
     Holm's correction over many pairs then hides large differences.

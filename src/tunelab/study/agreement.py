@@ -50,8 +50,10 @@ def agreeing(prepared: Prepared, new: pd.DataFrame, train: np.ndarray, task: str
     targets = judge.targets(labels)
     targets_NK = targets if targets.ndim == 2 else targets[:, None]
     origins = new["origin"].to_numpy(dtype=np.int64)
-    before_NK, said_MK = _asked(frame, new, origins, train, targets_NK, numbers=not judge.labels)
-    leeway = 0.0 if judge.labels else float(np.sqrt(np.mean((before_NK - targets_NK)[train] ** 2)))
+    before_NK, said_MK, known = _asked(frame, new, origins, train, targets_NK, numbers=not judge.labels)
+    leeway = 0.0
+    if not judge.labels and len(known):
+        leeway = float(np.sqrt(np.mean((before_NK - targets_NK)[known] ** 2)))
     near_MK = np.abs(said_MK - targets_NK[origins]) <= leeway
     near_MK |= np.abs(said_MK - before_NK[origins]) <= leeway
     found: np.ndarray = near_MK.all(1)
@@ -65,12 +67,13 @@ def _asked(
     train: np.ndarray,
     targets_NK: np.ndarray,
     numbers: bool,
-) -> tuple[np.ndarray, np.ndarray]:
-    """(before_NK, what is said of the originals; said_MK, of the copies); of rows that nobody is asked about,
-    their own labels."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(before_NK, what is said of the originals; said_MK, of the copies; which originals were asked about);
+    of rows that nobody is asked about, their own labels."""
     part_of = np.full(len(frame), -1)
     part_of[train] = np.random.default_rng(0).permutation(len(train)) % _PARTS
     before_NK, said_MK = targets_NK.copy(), targets_NK[origins]
+    known = [np.array([], dtype=np.int64)]
     for part in range(_PARTS):
         held, fitted = train[part_of[train] == part], train[part_of[train] != part]
         asked = np.flatnonzero(part_of[origins] == part)
@@ -79,7 +82,8 @@ def _asked(
         predict = _fitted(frame.iloc[fitted], targets_NK[fitted], numbers)
         before_NK[held] = predict(frame.iloc[held])
         said_MK[asked] = predict(new.iloc[asked])
-    return before_NK, said_MK
+        known.append(held)
+    return before_NK, said_MK, np.concatenate(known)
 
 
 def _fitted(

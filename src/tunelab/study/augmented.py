@@ -7,6 +7,7 @@ longer believes in.
 """
 
 import hashlib
+import importlib.metadata
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -149,8 +150,16 @@ def _key(prepared: Prepared, config: AugmentConfig, task: str, names: Sequence[s
         hashlib.sha256(np.ascontiguousarray(rows).data).hexdigest(),
         prepared.model_digest if own else "",
         versions()["tunelab"],
+        *(f"{name} {_version(name)}" for name in ("jieba", "pypinyin")),  # (they decide what is left alone)
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "missing"
 
 
 def _write(place: Path, made: Augmented) -> None:

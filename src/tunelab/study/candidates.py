@@ -20,6 +20,7 @@ from tunelab.config import (
 from tunelab.errors import ConfigError
 from tunelab.study.own_files import in_settings, in_variant, named, resolved
 from tunelab.study.recipes import check_recipe
+from tunelab.study.rewarding import stamps
 
 __all__ = ["OWN", "OWN_OF_MODEL", "Candidate", "candidates"]
 
@@ -64,7 +65,7 @@ class _Row:
 
     def own(self, task: str) -> dict[str, Any]:
         """What it sets besides its method, by path."""
-        parts = {task: self.task, "train": self.train, "model": self.model}
+        parts = {task: in_settings(named, self.task), "train": self.train, "model": self.model}
         return {f"{part}.{name}": value for part, of in parts.items() for name, value in of.items()}
 
 
@@ -114,16 +115,18 @@ def candidates(config: StudyConfig) -> list[Candidate]:
 
 
 def _check_different(rows: Sequence[_Row], config: StudyConfig) -> None:
-    """No two rows may come to the same settings, a default that is written out among them."""
+    """No two rows may come to the same settings, a default that is written out among them, nor to files of
+    the same name with the same text: their runs would be one."""
     kind = tasks.find(config.task)
     known: dict[str, str] = {}
     for row in rows:
-        whole = in_settings(resolved, merge_settings(config.task_settings, row.task))
-        of_task = build(kind.Settings, whole, where=config.task)
+        whole = merge_settings(config.task_settings, row.task)
+        code = kind.own_code(build(kind.Settings, whole, where=config.task)), stamps(whole)
+        of_task = build(kind.Settings, in_settings(named, whole), where=config.task)
         of_train = _with_own(config.train, row.train, "train")
         of_model = _with_own(config.model, row.model, "model")
         of_method = methods.find(row.method).make(row.settings).settings
-        settings = f"{row.method} {of_method!r} {of_task!r} {of_train!r} {of_model!r}"
+        settings = f"{row.method} {of_method!r} {of_task!r} {of_train!r} {of_model!r} {code!r}"
         if settings in known:
             raise ConfigError(f"{row.name!r} is the same as {known[settings]!r}: there is nothing to compare")
         known[settings] = row.name

@@ -12,11 +12,12 @@ import pandas as pd
 import yaml
 
 from tunelab import methods, tasks
-from tunelab.config import RunConfig, StudyConfig
+from tunelab.config import RunConfig, StudyConfig, build
 from tunelab.data.check import Finding
 from tunelab.errors import ConfigError, TrainingError
 from tunelab.files import output_errors, write_atomically, write_json
 from tunelab.measure.cost import check_disk
+from tunelab.models import model_settings
 from tunelab.records import Race, StudyRecord
 from tunelab.study.asking import check_asking
 from tunelab.study.augmented import augmented, uses_of
@@ -319,10 +320,15 @@ def _check_like_tokens(config: StudyConfig, prepared: Mapping[str, Prepared]) ->
 def _check_tasks(
     config: StudyConfig, entries: Sequence[Candidate], prepared: Mapping[str, Prepared], device: str
 ) -> None:
-    """What each row's task settings ask for is to be had."""
+    """What each row's settings of the task and the training ask for is to be had."""
+    kind = tasks.find(config.task)
     for entry in entries:
-        own = config.model_copy(update={"task_settings": dict(entry.task_settings)})
-        check_asking(prepared[entry.model.name].task(own), prepared[entry.model.name], device)
+        known, train = prepared[entry.model.name], run_config(config, entry, seed=0, fold=0).train
+        own = config.model_copy(update={"task_settings": dict(entry.task_settings), "train": train})
+        settings = build(kind.Settings, entry.task_settings, where=kind.name)
+        settings = kind.settle(settings, known.head, known.base.name)
+        kind.check_code(settings, model_settings(known.base, known.model))
+        check_asking(known.task(own), known, device)
 
 
 def _augment_all(

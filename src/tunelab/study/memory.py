@@ -105,7 +105,8 @@ def _held(workers: int, expected: Sequence[float]) -> bool:
 
 def _ran_out(outcome: Outcome) -> bool:
     """Whether memory may have been the reason: a worker that is killed leaves no traceback."""
-    return outcome.error is not None and (not outcome.details or "memory" in str(outcome.error))
+    text = str(outcome.error).lower()
+    return outcome.error is not None and (not outcome.details or "memory" in text or "bad_alloc" in text)
 
 
 def _run(pool: Pool, jobs: Sequence[Job], workers: int) -> Iterator[Outcome]:

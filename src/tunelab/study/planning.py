@@ -72,7 +72,7 @@ class Planning:
         known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"threads": {}}
         empty: dict[str, Any] = {"probes": {}, "seconds": {}, "designs": {}}
         self.known = {**empty, **known}
-        # A study of an earlier version goes on with the threads that its runs had.
+        # A plan that says nothing of threads was made for those that were given.
         self.known.setdefault("threads", {self._given: self.executor.pool.threads})
 
     @property
@@ -156,7 +156,7 @@ class Planning:
 
 
 def _use(pool: Pool, all_threads: int, threads: int) -> None:
-    pool.threads, pool.workers = threads, max(1, all_threads // threads)
+    pool.threads, pool.workers = threads, max(1, min(pool.workers, all_threads // threads))
 
 
 def _fit_memory(planned: Planned, design: Design, pool: Pool) -> str:

@@ -357,13 +357,14 @@ def prepare(
         notes.append(shown)
     strata = kind.strata(table.frame["label"].tolist())
     splits = make_splits(table, groups, data, strata)
-    _check_parts(splits, kind.judgeable(encoded), model)
+    refit = final_split(table, groups, data, strata)
+    _check_parts([*splits, refit], kind.judgeable(encoded), model)
     return Prepared(
         table=table,
         findings=tuple(findings),
         notes=tuple(dict.fromkeys([*notes, *(note for split in splits for note in split.notes)])),
         splits=tuple(splits),
-        refit=final_split(table, groups, data, strata),
+        refit=refit,
         encoded=encoded,
         pad_id=int(tokenizer.pad_token_id),
         base=base,

@@ -43,7 +43,7 @@ from tunelab.train import checkpoint
 from tunelab.train.evaluate import predict_logits
 from tunelab.train.levers import Faster, faster, faster_judging
 from tunelab.train.loop import Trained, train
-from tunelab.train.precision import Precision, choose
+from tunelab.train.precision import Precision, choose, in_float32
 from tunelab.train.regularise import regularised
 from tunelab.train.schedule import total_steps
 
@@ -260,9 +260,10 @@ def attach(
         prepared.pad_id,
         device,
     )
-    model = task.equip(model)
-    total = sum(p.numel() for p in model.parameters())
-    return method.attach(model), total
+    with in_float32(model):  # (some look at what depends on what by a pass of their own)
+        model = task.equip(model)
+        total = sum(p.numel() for p in model.parameters())
+        return method.attach(model), total
 
 
 def ask_untouched(

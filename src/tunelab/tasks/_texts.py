@@ -106,7 +106,12 @@ class Texts(Task):
     def equip(self, model: Any, folder: Path | None = None) -> Any:
         if not (self.settings.head or self.settings.shaped):
             return model
-        head = self._users_head(model) if self.settings.head else make_head(model, self.settings, self.name)
+        if self.settings.head:
+            head = self._users_head(model)
+        else:
+            head = make_head(model, self.settings, self.name)
+            # (asked of the pretrained model once: a bundle says it)
+            self.settings = self.settings.model_copy(update={"pooling": head.pooling})
         if folder is not None:
             load_head(head, folder)
         return put_on(model, head)

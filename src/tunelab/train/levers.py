@@ -62,7 +62,7 @@ def faster(
         if config.attention:
             told["attention"] = stack.enter_context(_cpu_attention(tuned.model))
         seconds, ordinary = 0.0, valid
-        if config.packing:  # (before the trunk cache, which then sees batches that are not its own)
+        if config.packing and not (config.trunk_cache and tuned.frozen_depth > 1):
             told["packing"] = stack.enter_context(packed(tuned.model, train, precision))
         if config.trunk_cache and not told.get("packing"):
             trunk = stack.enter_context(cached_trunk(tuned, [train, valid, others], precision, features, key))
