@@ -6,10 +6,7 @@ stopped gets no further trial and no seed, and is not in the table. Those that g
 are the same, to the bit, as they would be had they raced against nobody.
 """
 
-import contextlib
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +17,7 @@ from tunelab.records import Interval, Race, RaceStop
 from tunelab.study.budget import Planned
 from tunelab.study.execute import Executor, Work
 from tunelab.study.prepare import Prepared
+from tunelab.study.search import evaluations_of
 from tunelab.study.tuning import Design
 from tunelab.train.schedule import total_steps
 
@@ -94,23 +92,12 @@ def _entry(
     own = prepared[work.config.model.name]
     split = own.split(work.config.fold)
     steps = total_steps(len(own.rows(split.train)), work.config.train)
-    score, loss = _best(_evaluations(work.folder), record["deciding"], share * steps)
+    score, loss = _best(evaluations_of(work.folder), record["deciding"], share * steps)
     rows = float(len(split.valid))
     if record["deciding"] == "macro_f1":
         labels = own.table.frame["label"].to_numpy()[split.valid]
         rows = effective_rows(np.unique(labels, return_counts=True)[1].tolist())
     return Entry(name, score, rows, loss)
-
-
-def _evaluations(folder: Path) -> list[dict[str, Any]]:
-    """Every validation in a run's `metrics.jsonl`."""
-    found = []
-    for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
-        with contextlib.suppress(ValueError):  # the line that was being written when the run was killed
-            entry = json.loads(line)
-            if entry["kind"] == "evaluation":
-                found.append(entry)
-    return found
 
 
 def _best(

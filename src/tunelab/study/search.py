@@ -6,6 +6,7 @@ TPE (Bergstra et al. 2011, "Algorithms for Hyper-Parameter Optimization"; `optun
 only on the trials before it, so a study that was killed goes on with the very trials it would have had.
 """
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -17,7 +18,7 @@ from typing import Any, Literal
 from tunelab.files import output_errors
 from tunelab.records import Trial
 
-__all__ = ["Tuner", "bars", "open_storage", "read_curve"]
+__all__ = ["Tuner", "bars", "evaluations_of", "open_storage", "read_curve"]
 
 _BRACKET = 3.0
 #: Trials are not stopped in the first third: the learning rate is still rising or at its highest.
@@ -124,20 +125,23 @@ class Tuner:
         return float(best.params["learning_rate"]), str(best.user_attrs["run"])
 
 
-def read_curve(folder: Path, deciding: str) -> list[tuple[int, float]]:
-    """(step, best validation score so far) of every evaluation in a run's `metrics.jsonl`."""
-    curve: list[tuple[int, float]] = []
-    path = folder / "metrics.jsonl"
-    if not path.is_file():
-        return curve
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
+def evaluations_of(folder: Path) -> list[dict[str, Any]]:
+    """Every validation in a run's `metrics.jsonl`; none where there is no such file yet."""
+    path, found = folder / "metrics.jsonl", []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        with contextlib.suppress(ValueError):  # the line that was being written when the run was killed
             entry = json.loads(line)
-        except ValueError:  # the line that was being written when the run was killed
-            continue
-        if entry["kind"] == "evaluation":
-            score = entry[f"valid/{deciding}"]
-            curve.append((entry["step"], max(score, curve[-1][1]) if curve else score))
+            if entry["kind"] == "evaluation":
+                found.append(entry)
+    return found
+
+
+def read_curve(folder: Path, deciding: str) -> list[tuple[int, float]]:
+    """(step, best validation score so far) of every evaluation."""
+    curve: list[tuple[int, float]] = []
+    for entry in evaluations_of(folder):
+        score = entry[f"valid/{deciding}"]
+        curve.append((entry["step"], max(score, curve[-1][1]) if curve else score))
     return curve
 
 
