@@ -50,6 +50,7 @@ from tunelab.train.precision import choose
 _PACKAGES = ("tunelab", "python", "torch", "transformers", "peft")
 _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
 _FOUR = ("full", "lora", "adapter", "head")
+_THREE = ("full", "lora", "head")  # where a run takes minutes
 _CRF = tuple(f"{method},tag.head=crf" for method in _FOUR)
 
 
@@ -78,25 +79,46 @@ class Set:
 _STORIES = "stories260K-hf"  # (in ../shared/models)
 _CODE, _DEMO = "code_trans_java_cs", "llamafactory_demo"
 _LM = ("full", "lora", "adapter", "top_layers")
+_WRITING = ("full", "lora", "top_layers")
 SETS: dict[str, Set] = {
-    "wnut17": Set("tag", "minilm", 4, add=_CRF, rows=1500),
+    "wnut17": Set(
+        "tag",
+        "minilm",
+        4,
+        "",
+        {
+            "train.conll": "wnut17train.conll",
+            "dev.conll": "emerging.dev.conll",
+            "test.conll": "emerging.test.annotated",
+        },
+        add=_CRF,
+        rows=1500,
+    ),
     "resume_ner": Set("tag", "mini-zh", 5, add=_CRF),
     "cluener": Set("tag", "mini-zh", 3, rows=6000),
     "msra_ner": Set("tag", "mini-zh", 3, rows=4000),
-    "stsb_en": Set("regress", "minilm", 3, columns={"text": "6", "text_pair": "7", "label": "5"}, seeds=2),
+    "stsb_en": Set("regress", "minilm", 2, columns={"text": "6", "text_pair": "7", "label": "5"}, seeds=2),
     "afqmc": Set("match", "mini-zh", 3, columns={"text": "1", "text_pair": "2", "label": "3"}, rows=8000),
-    "xquad_en": Set("answer", "minilm", 4, "", {"all.json": "xquad.en.json"}, seeds=2),
+    "xquad_en": Set("answer", "minilm", 2, "", {"all.json": "xquad.en.json"}, _THREE, seeds=2),
     "cmrc2018": Set(
         "answer",
         "mini-zh",
         2,
         "",
         {"train.json": "cmrc2018_dev.json", "test.json": "cmrc2018_trial.json"},
+        _THREE,
+        rows=1500,
         own={"answer.max_tokens": 60},
         seeds=2,
     ),
     "csl_title": Set(
-        "rewrite", "mini-zh-lm", 3, "", {"train.tsv": "dev.tsv", "test.tsv": ("test.tsv", 300)}, _LM, seeds=2
+        "rewrite",
+        "mini-zh-lm",
+        3,
+        "",
+        {"train.tsv": "dev.tsv", "test.tsv": ("test.tsv", 300)},
+        _WRITING,
+        seeds=2,
     ),
     _CODE: Set(
         "rewrite",
@@ -108,7 +130,7 @@ SETS: dict[str, Set] = {
             for part, name, most in (("train", "train", 1000), ("valid", "valid", 50), ("test", "test", 200))
             for end in ("java", "cs")
         },
-        _LM,
+        _WRITING,
         columns={"text": "java", "label": "cs"},
         own={"rewrite.metric": "bleu", "rewrite.max_new_tokens": 64},
         seeds=2,
@@ -122,14 +144,17 @@ SETS: dict[str, Set] = {
         "classify",
         "minilm",
         2,
+        "",
+        {"train.jsonl": "train.jsonl", "dev.jsonl": ("dev.jsonl", 150), "test.jsonl": "test.jsonl"},
+        _THREE,
         columns={"text": "func", "label": "target"},
-        rows=300,
+        rows=200,
         own={"classify.long": "windows", "model.max_length": 256},
         seeds=2,
     ),
     "csl_category": Set("classify", "mini-zh", 5),
     "online_shopping_10_cats": Set(
-        "classify", "mini-zh", 3, columns={"text": "review", "label": "cat"}, rows=6000
+        "classify", "mini-zh", 3, columns={"text": "review", "label": "cat"}, rows=4000
     ),
 }
 

@@ -315,7 +315,9 @@ class StudyConfig(Section):
         default=(),
         description="methods once more with other settings: lora.rank=64, or lora.rank=64,lora.alpha=128",
     )
-    baselines: bool = Field(True, description="also the majority class, TF-IDF and frozen embeddings")
+    baselines: bool = Field(
+        True, description="also what fine-tuning must beat (for classes: majority, TF-IDF, frozen embeddings)"
+    )
     effort: Literal["quick", "standard", "thorough"] = Field(
         "standard", description="trials and seeds: quick 1 and 2, standard 4 and 3, thorough 10 and 5"
     )

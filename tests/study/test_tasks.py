@@ -168,7 +168,8 @@ def test_a_study_of_tags(model: Path, tmp_path: Path) -> None:
     assert not record.failures
     assert record.deciding == "f1"
     names = {r.name: r for r in record.results}
-    assert set(names) == {"full", "lora", "prompt", "adapter", "full,tag.head=crf", "lora,tag.head=crf"}
+    methods = {"full", "lora", "prompt", "adapter", "full,tag.head=crf", "lora,tag.head=crf"}
+    assert set(names) == methods | {"dictionary"}
     assert names["full"].score.value > 0.8
     assert names["full,tag.head=crf"].score.value > 0.8
     assert "f1(PLACE)" in names["full"].scores

@@ -249,7 +249,7 @@ def test_a_study_of_instructions(tmp_path: Path) -> None:
         settings={"train.epochs": 2, "train.batch_size": 8, "instruct.max_new_tokens": 12},
     )  # fmt: skip
     record = study.record
-    assert {result.name for result in record.results} == {"full", "lora"}
+    assert {result.name for result in record.results} == {"full", "lora", "untouched"}
     assert any("no task head" in why for why in record.failures.values())
     assert record.samples
     assert record.samples[0].label.startswith("It is")
@@ -257,24 +257,28 @@ def test_a_study_of_instructions(tmp_path: Path) -> None:
     (answer,) = tunelab.load(study.bundle).predict(["Say 7"])
     assert isinstance(answer, str)
 
-    run = next(r for r in record.results if r.name == "full").runs[0]
-    folder = study.folder / "runs" / run
-    bundle = study.bundle if study.winner == "full" else folder / "bundle"
-    tokenizer, model = AutoTokenizer.from_pretrained(bundle), AutoModelForCausalLM.from_pretrained(bundle)
-    items = pd.read_parquet(folder / "predictions.parquet")
-    total = tokens = 0.0
-    for row in items["row"]:
-        own = rows[row - 1] if row <= len(rows) else rows[-1]
-        messages = [
-            {"role": "user", "content": own["instruction"]}, {"role": "assistant", "content": own["output"]}
-        ]  # fmt: skip
-        found = tokenizer.apply_chat_template(messages, return_dict=True, return_assistant_tokens_mask=True)
-        ids, learnt = torch.tensor([found["input_ids"]]), torch.tensor([found["assistant_masks"]])
-        with torch.no_grad():
-            loss = model(input_ids=ids, labels=torch.where(learnt == 1, ids, IGNORED)).loss
-        total, tokens = total + float(loss) * int(learnt.sum()), tokens + int(learnt.sum())
-    scores = json.loads((folder / "result.json").read_text(encoding="utf-8"))["scores"]
-    assert scores["-loss"] == pytest.approx(-total / tokens, abs=1e-5)
+    for name in ("full", "untouched"):
+        run = next(r for r in record.results if r.name == name).runs[0]
+        folder = study.folder / "runs" / run
+        bundle = study.bundle if study.winner == "full" else folder / "bundle"
+        tokenizer = AutoTokenizer.from_pretrained(bundle if name == "full" else study.bundle)
+        model = AutoModelForCausalLM.from_pretrained(bundle if name == "full" else tmp_path / "model")
+        items = pd.read_parquet(folder / "predictions.parquet")
+        total = tokens = 0.0
+        for row in items["row"]:
+            own = rows[row - 1] if row <= len(rows) else rows[-1]
+            messages = [
+                {"role": "user", "content": own["instruction"]}, {"role": "assistant", "content": own["output"]}
+            ]  # fmt: skip
+            found = tokenizer.apply_chat_template(
+                messages, return_dict=True, return_assistant_tokens_mask=True
+            )
+            ids, learnt = torch.tensor([found["input_ids"]]), torch.tensor([found["assistant_masks"]])
+            with torch.no_grad():
+                loss = model(input_ids=ids, labels=torch.where(learnt == 1, ids, IGNORED)).loss
+            total, tokens = total + float(loss) * int(learnt.sum()), tokens + int(learnt.sum())
+        scores = json.loads((folder / "result.json").read_text(encoding="utf-8"))["scores"]
+        assert scores["-loss"] == pytest.approx(-total / tokens, abs=1e-5)
 
 
 def test_encoders_are_refused(tmp_path: Path) -> None:

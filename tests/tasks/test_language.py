@@ -263,10 +263,11 @@ def test_a_study_of_texts_and_one_that_starts_from_its_model(kind: str, tmp_path
     )  # fmt: skip
     record = study.record
     assert record.deciding == "-loss"
-    assert {result.name for result in record.results} == {"full", "lora"}
+    assert {result.name for result in record.results} == {"full", "lora", "untouched"}
     assert ("bits_per_byte" in record.results[0].scores) == (kind == "llama")
     full = next(result for result in record.results if result.name == "full")
-    assert full.scores["loss"] < np.log(260)  # better than guessing among the bytes
+    untouched = next(result for result in record.results if result.baseline)
+    assert full.scores["loss"] < np.log(260) < untouched.scores["loss"] + 0.2  # it guessed among the bytes
     assert study.report.is_file()
     (said,) = tunelab.load(study.bundle).predict(["the lamp is warm"])
     assert said["perplexity"] == pytest.approx(np.exp(said["loss"]))

@@ -151,6 +151,9 @@ def _folder(folder: Path) -> tuple[list[Source], list[str]]:
 def _already_split(by_split: dict[str, list[Path]], folder: Path) -> list[Source]:
     """The files of the training file's format; one left over may be the test, if it fits."""
     kind = ending(by_split["train"][0])
+    for split in ("valid", "test"):  # (which of two formats holds the better labels, only the user knows)
+        if any(ending(path) == kind for path in by_split[split]):
+            _one_each({split: by_split[split]}, f"the folder {folder}")
     alike = {
         split: [p for p in paths if split == "train" or ending(p) == kind]
         for split, paths in by_split.items()
@@ -183,7 +186,7 @@ def _one_each(by_split: dict[str, list[Path]], where: str) -> None:
         if len(names) > 1 and len({_SHARD.sub("", name) for name in names}) > 1:
             raise DataError(
                 f"{where}: {len(names)} files look like {split} ({', '.join(names)}); give "
-                "one of them, or join them"
+                "the files one by one with one of these, or join them"
             )
 
 

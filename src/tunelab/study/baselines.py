@@ -4,7 +4,7 @@ They get the same rows as every method: fitted on train, their one setting (the 
 chosen on validation, judged once on test. Classes are learnt by logistic regression, numbers by ridge
 regression. Of a pair u, v each text has its features, and |u - v| and u v are learnt from (Conneau et al.
 2017, arXiv:1705.02364, section 3.1), with the cosine between the two. Of two answers the longer one is taken.
-Where texts are written there are rules: plain_rewrites.py.
+Where texts are written there are rules: plain_rewrites.py; for entities a list of them: plain_tags.py.
 """
 
 import json
@@ -33,6 +33,7 @@ from tunelab.models import load_model, load_tokenizer
 from tunelab.provenance import code_digest, versions
 from tunelab.study.asking import Asker
 from tunelab.study.plain_rewrites import RULES
+from tunelab.study.plain_tags import SHARES, KnownEntities, known_entities
 from tunelab.study.prepare import Prepared
 from tunelab.study.run import write_predictions
 from tunelab.study.untouched import untouched_model
@@ -55,7 +56,8 @@ def baselines_of(task: Task) -> tuple[str, ...]:
     says nothing of their order); tfidf: regression on TF-IDF (words; character n-grams for Chinese);
     embeddings: regression on the frozen model's mean embeddings; length: of two answers the longer (or
     shorter) one, as the training rows say; copy, lead, nearest: the source itself, its first sentence, and
-    the target of the most similar training source; untouched: the pretrained model as it is."""
+    the target of the most similar training source; dictionary: the entities of the training rows, wherever
+    they stand; untouched: the pretrained model as it is."""
     if task.written and task.rewards():
         return ("untouched",)
     if task.baselines is not None:
@@ -76,7 +78,7 @@ def run_baseline(
     task = prepared.task(config, config.fold)
     split = prepared.split(config.fold)
     frame = prepared.table.frame
-    targets = _NO_TARGETS if task.written else task.targets(frame["label"].tolist())
+    targets = _NO_TARGETS if task.written or task.per_token else task.targets(frame["label"].tolist())
     began = time.monotonic()
     logits, valid_logits, chosen = _FITS[name](config, prepared, task, targets, device)
     seconds = time.monotonic() - began
@@ -89,8 +91,8 @@ def run_baseline(
         "fold": config.fold,
         "deciding": task.deciding,
         "judged_on": "test",
-        "scores": task.scores(logits, task.truth_of(frame.iloc[split.test])),
-        "valid": task.scores(valid_logits, task.truth_of(frame.iloc[split.valid])),
+        "scores": _scores(prepared, task, split.test, logits),
+        "valid": _scores(prepared, task, split.valid, valid_logits),
         "cost": {"train_seconds": seconds, "trained_parameters": 0, "trained_share": 0.0},
         "notes": [],
         "provenance": {"versions": versions(), "code": code_digest(), "data_digest": prepared.digest},
@@ -100,6 +102,10 @@ def run_baseline(
         write_predictions(folder / "predictions.parquet", prepared, task, split.test, logits)
         write_json(record_path, record)
     return record
+
+
+def _scores(prepared: Prepared, task: Task, items: np.ndarray, outputs: np.ndarray) -> dict[str, float]:
+    return task.scores(outputs, task.truth_of(prepared.table.frame.iloc[items]), prepared.units(items))
 
 
 def _untouched(
@@ -320,6 +326,36 @@ def _length(
     return test, valid, {"longer_right": float(share)}
 
 
+def _dictionary(
+    config: RunConfig, prepared: Prepared, task: Task, targets: np.ndarray, device: str
+) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    split = prepared.split(config.fold)
+    everything = known_entities(prepared, split.train)
+    best: tuple[float, float, np.ndarray] | None = None
+    for share in SHARES:
+        valid = _spelt(prepared, task, split.valid, everything.within(share))
+        score = _scores(prepared, task, split.valid, valid)[task.deciding]
+        if best is None or score > best[0]:
+            best = (score, share, valid)
+    assert best is not None
+    _, share, valid = best
+    known = everything.within(share)
+    return _spelt(prepared, task, split.test, known), valid, {"phrases": len(known), "share": share}
+
+
+def _spelt(prepared: Prepared, task: Task, items: np.ndarray, known: KnownEntities) -> np.ndarray:
+    """Outputs for the items' tokens that spell the entities found in them, [T, C]."""
+    labels = [""] * len(prepared.table)
+    for item, label in zip(items, known.labels(prepared, items), strict=True):
+        labels[item] = label
+    targets, starts = task.targets(labels, prepared.encoded), prepared.tokens.starts
+    rows = [targets[starts[row] : starts[row + 1]] for row in prepared.rows(items)]
+    own_T = np.concatenate([np.zeros(0, dtype=targets.dtype), *rows])
+    outputs = np.full((len(own_T), task.model_options()["num_labels"]), -_CERTAIN, dtype=np.float32)
+    outputs[np.arange(len(own_T)), np.maximum(own_T, 0)] = 0.0
+    return outputs
+
+
 def _by_rule(name: str) -> _Fit:
     def fit(
         config: RunConfig, prepared: Prepared, task: Task, targets: np.ndarray, device: str
@@ -340,5 +376,6 @@ _FITS: dict[str, _Fit] = {
     "tfidf": _tfidf,
     "embeddings": _embeddings,
     "length": _length,
+    "dictionary": _dictionary,
     "untouched": _untouched,
 }

@@ -92,6 +92,7 @@ class Foretelling(Task):
     token_by_token = True
     judged_by_token = True
     needs_labels = False
+    baselines: ClassVar[tuple[str, ...] | None] = ("untouched",)
     pipeline = ("text-generation", "")
     #: Whether bits per byte say something: every token of the text is foretold.
     whole_texts: ClassVar[bool] = False

@@ -73,6 +73,7 @@ class Tag(Task):
     windowed = True
     held = MappingProxyType({"label": "entities", "units": "places"})
     per_token = True
+    baselines = ("dictionary",)
 
     def __init__(self, types: Sequence[str], loss: LossConfig, settings: TagSettings) -> None:
         self.types = tuple(types)
