@@ -12,10 +12,12 @@ from tiny import make_model_folder, write_sentences
 import tunelab
 from tunelab import methods
 from tunelab.config import LossConfig
+from tunelab.data.batch import IGNORED
 from tunelab.errors import BundleError, CannotMerge, ConfigError
 from tunelab.serve.predict import Specialist
 from tunelab.tasks import find
 from tunelab.tasks._texts import Texts, TextSettings
+from tunelab.tasks.tag import Tag, TagSettings
 
 HEAD = '''
 import torch
@@ -117,6 +119,26 @@ def test_a_loss_of_one_s_own_is_summed_however_it_is_given(name: str, files: tup
     torch.testing.assert_close(total / count, torch.nn.functional.cross_entropy(logits, targets))
     assert count == 6
     assert task(objective=f"{files[1]}:tversky").objective_of(None)(logits, targets)[1] == 6
+
+
+@pytest.mark.parametrize("name", ["rows", "total", "mean"])
+def test_tags_have_a_loss_of_one_s_own_over_units(name: str, files: tuple[str, str]) -> None:
+    """Tokens that speak for no word have no part in it."""
+    labels = ['[[0, 3, "PER"]]']
+    own = Tag.fit(labels, labels, LossConfig(), TagSettings(objective=f"{files[1]}:{name}"))
+    own.take_code()
+    assert own.code == {"objective.py": LOSS}
+    logits, targets = torch.randn(2, 4, 3), torch.tensor([[0, 1, IGNORED, 2], [IGNORED, 2, 0, IGNORED]])
+    total, count = own.objective_of(None)(logits, targets)
+    wanted = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+    torch.testing.assert_close(total / count, wanted)
+    assert count == 5
+    total, count = own.objective_of(None)(logits, torch.full_like(targets, IGNORED))
+    assert (float(total), float(count)) == (0.0, 0.0)
+    for wrong in (TagSettings(objective=f"{files[1]}:{name}", head="crf"), own.settings):
+        loss = LossConfig(label_smoothing=0.1) if wrong is own.settings else LossConfig()
+        with pytest.raises(ConfigError, match=r"tag\.objective is the whole loss"):
+            Tag.fit(labels, labels, loss, wrong)
 
 
 @pytest.mark.parametrize(

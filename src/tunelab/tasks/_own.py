@@ -1,5 +1,6 @@
 """A head or a loss of one's own, from a Python file: `classify.head=my_head.py:MyHead`,
 `classify.objective=my_loss.py:my_loss`; or from a module that can be imported, `my_package.heads:MyHead`.
+Of `tag` a row is a word or a character.
 
     class MyHead(nn.Module):
         def __init__(self, config): ...                 or (self, hidden_size, num_labels)
@@ -31,7 +32,17 @@ from torch import Tensor, nn
 
 from tunelab.errors import BundleError, ConfigError, did_you_mean
 
-__all__ = ["NAME", "build_head", "in_file", "load_head", "loss_of", "made_from", "put_on", "source_of"]
+__all__ = [
+    "NAME",
+    "build_head",
+    "in_file",
+    "kept",
+    "load_head",
+    "loss_of",
+    "made_from",
+    "put_on",
+    "source_of",
+]
 
 NAME = "own_head"
 #: (logits, targets) -> summed loss and count.
@@ -45,6 +56,11 @@ def in_file(named: str) -> bool:
     [True, False]
     """
     return named.rpartition(":")[0].endswith(".py")
+
+
+def kept(role: str, named: str) -> str:
+    """What a bundle calls the file of a head or a loss; without .py a module, which it does not keep."""
+    return f"{role}.py" if in_file(named) else role
 
 
 def source_of(named: str, setting: str) -> str:
@@ -268,6 +284,8 @@ def loss_of(function: Any, outputs: int, targets: Tensor, setting: str) -> Objec
 
     def objective(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         count = len(targets)
+        if not count:  # (a mean over nothing is no number)
+            return logits.float().sum() * 0.0, torch.tensor(0.0, device=logits.device)
         return scale(function(logits.float(), targets), count), torch.tensor(
             float(count), device=logits.device
         )

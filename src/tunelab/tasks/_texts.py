@@ -16,7 +16,7 @@ from tunelab.data.long_texts import both_ends, in_windows
 from tunelab.data.table import Table
 from tunelab.errors import ConfigError
 from tunelab.tasks._heads import HeadSettings, check_stack, make_head
-from tunelab.tasks._own import build_head, in_file, load_head, loss_of, made_from, put_on, source_of
+from tunelab.tasks._own import build_head, in_file, kept, load_head, loss_of, made_from, put_on, source_of
 from tunelab.tasks.base import Objective, Task
 
 __all__ = ["TextSettings", "Texts"]
@@ -61,7 +61,7 @@ class Texts(Task):
     def own_code(cls, settings: Section) -> dict[str, str]:
         assert isinstance(settings, TextSettings)
         named = {name: getattr(settings, name) for name in ("head", "objective")}
-        return {_kept(name, own): source_of(own, f"{cls.name}.{name}") for name, own in named.items() if own}
+        return {kept(name, own): source_of(own, f"{cls.name}.{name}") for name, own in named.items() if own}
 
     def take_code(self) -> None:
         self._code = self.own_code(self.settings)
@@ -69,7 +69,7 @@ class Texts(Task):
             self._check_loss()
             setting = f"{self.name}.objective"
             named = self.settings.objective
-            function = made_from(self._code[_kept("objective", named)], named, setting)
+            function = made_from(self._code[kept("objective", named)], named, setting)
             outputs = int(self.model_options()["num_labels"])
             self._loss = loss_of(function, outputs, self._some_targets(), setting)
 
@@ -118,9 +118,9 @@ class Texts(Task):
 
     def _users_head(self, model: Any) -> nn.Module:
         setting, named = f"{self.name}.head", self.settings.head
-        if _kept("head", named) not in self._code:
+        if kept("head", named) not in self._code:
             raise ConfigError(f"setting {setting!r}: its code has not been read")
-        return build_head(made_from(self._code[_kept("head", named)], named, setting), model.config, setting)
+        return build_head(made_from(self._code[kept("head", named)], named, setting), model.config, setting)
 
     @classmethod
     def check_code(cls, settings: Section, config: Any) -> None:
@@ -130,7 +130,7 @@ class Texts(Task):
             check_stack(config, cls.name)
         if settings.head:
             setting = f"{cls.name}.head"
-            source = cls.own_code(settings)[_kept("head", settings.head)]
+            source = cls.own_code(settings)[kept("head", settings.head)]
             with torch.random.fork_rng():
                 build_head(made_from(source, settings.head, setting), config, setting)
 
@@ -197,8 +197,3 @@ class Texts(Task):
         if encoded is None or encoded.firsts is None:
             return targets
         return np.repeat(targets, np.diff(encoded.firsts), axis=0)
-
-
-def _kept(role: str, named: str) -> str:
-    """What a bundle calls the file of a head or a loss; without .py a module, which it does not keep."""
-    return f"{role}.py" if in_file(named) else role

@@ -43,6 +43,7 @@ from tunelab.objectives.classification import cross_entropy, focal
 from tunelab.objectives.crf import crf_loss, forbid, max_marginals, viterbi
 from tunelab.objectives.divergence import classes_divergence
 from tunelab.tasks._chain import NAME, Chain, chain_of
+from tunelab.tasks._own import kept, loss_of, made_from, source_of
 from tunelab.tasks._parts import load_part
 from tunelab.tasks.base import Keep, Objective, Task
 
@@ -57,6 +58,10 @@ class TagSettings(Section):
     )
     scheme: Literal["BIO", "IOBES", "BMES", "BILOU"] = Field(
         "BIO", description="how entities become labels of units; files are read in any scheme"
+    )
+    objective: str = Field(
+        "",
+        description="FILE.py:FUNCTION or MODULE:FUNCTION, a loss of your own: (logits, targets) of the units",
     )
 
 
@@ -81,10 +86,17 @@ class Tag(Task):
         self.settings = settings
         self.tags = tuple(labels_of(self.types, settings.scheme))
         self._number = {tag: i for i, tag in enumerate(self.tags)}
+        self._code: dict[str, str] = {}
+        self._own_loss: Objective | None = None
         self._check_loss()
 
     def _check_loss(self) -> None:
         kind = self.loss.kind
+        if self.settings.objective and (self.loss != LossConfig() or self.settings.head == "crf"):
+            raise ConfigError(
+                "tag.objective is the whole loss: leave out tag.head=crf, loss.kind and the other settings of "
+                "loss"
+            )
         if kind not in ("auto", "cross_entropy", "focal"):
             raise ConfigError(
                 f"loss.kind={kind} is for numbers; tag learns classes: give cross_entropy or focal"
@@ -95,6 +107,23 @@ class Tag(Task):
             )
         if self.settings.head == "crf" and (kind == "focal" or self.loss.label_smoothing):
             raise ConfigError("tag.head=crf has a likelihood of its own: leave out focal and label smoothing")
+
+    @classmethod
+    def own_code(cls, settings: Section) -> dict[str, str]:
+        assert isinstance(settings, TagSettings)
+        named = settings.objective
+        return {kept("objective", named): source_of(named, "tag.objective")} if named else {}
+
+    def take_code(self) -> None:
+        self._code = self.own_code(self.settings)
+        if named := self.settings.objective:
+            function = made_from(self._code[kept("objective", named)], named, "tag.objective")
+            targets = torch.arange(4) % len(self.tags)
+            self._own_loss = loss_of(function, len(self.tags), targets, "tag.objective")
+
+    @property
+    def code(self) -> dict[str, str]:
+        return {name: text for name, text in self._code.items() if name.endswith(".py")}
 
     @classmethod
     def read(cls, files: Sequence[str], chosen: Mapping[str, str]) -> Table:
@@ -207,6 +236,8 @@ class Tag(Task):
 
     def objective(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         known = targets != IGNORED
+        if self._own_loss is not None:
+            return self._own_loss(logits[known], targets[known])
         smoothing = self.loss.label_smoothing
         if self.loss.kind == "focal":
             return focal(
