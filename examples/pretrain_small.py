@@ -230,8 +230,10 @@ Loss a token, of {asked}, in nats:
 Left out: every row of chnsenticorp_htl, weibo_senti, online_shopping_10_cats (the labelled sample),
 cluener, msra_ner, resume_ner and afqmc; the test rows of thucnews_titles and csl_title, the dev and test
 rows of csl_category, the trial rows of cmrc2018; and whatever equals, nearly equals or holds one of
-these. Rows were left out for that, or because they came twice. The other rows of these four sets are
-text that this model has read (never with a label): judge it on those that are left out.
+these. Rows were left out for that, or because they came twice. Every other row of every source above is
+text that this model has read (never with a label): all of the novel, of Tiny Shakespeare, of both Alpaca
+demos and of the DPO demos' chosen answers too. A study on those is no test of it; judge it on what is left
+out.
 
 The weights are given under Apache-2.0. Where a source states no licence, or one for research, whoever
 ships the weights has to judge that for themselves; CMRC 2018 asks for attribution and sharing alike.
