@@ -3,16 +3,19 @@
     python -m benchmarks.same_quality --out /tmp/same
 
 precision: bfloat16 against float32 (full). like_length: batches of rows of like length against batches drawn
-at random (full). trunk_cache: frozen layers computed once, without dropout, against anew in every step, with
-it (top_layers). Seeds 0, 1, ... on both sides, the same test rows; differences with seeds as a second level,
-their variance pooled over all trainings of a data set. Runs are kept in --out.
+at random (full). trunk_cache: frozen layers computed once against anew in every step (top_layers).
+still_trunk: frozen layers without dropout, as the cache needs them, against with it (top_layers). Seeds 0, 1,
+... on both sides, the same test rows; differences with seeds as a second level, their variance pooled over all
+trainings of a data set. Runs are kept in --out.
 """
 
 import argparse
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pandas as pd
 import torch
@@ -22,6 +25,7 @@ from tunelab.config import RunConfig
 from tunelab.data import batch
 from tunelab.measure.pairs import compare_pair, seed_pool
 from tunelab.measure.statistics import RunScore, mean_interval
+from tunelab.methods._selective import SelectiveTuned
 from tunelab.provenance import machine, versions
 from tunelab.study.prepare import Prepared, prepare
 from tunelab.study.run import run_folder, run_once
@@ -29,17 +33,19 @@ from tunelab.study.run import run_folder, run_once
 
 @dataclass(frozen=True)
 class Lever:
-    """A method, and the settings with which the lever is off."""
+    """A method, and the settings with which the lever is off. still: frozen layers have no dropout."""
 
     method: str
     off: dict[str, dict[str, Any]]
     pool: int = batch.POOL
+    still: bool = True
 
 
 LEVERS = {
     "precision": Lever("full", {"train": {"precision": "float32"}}),
     "like_length": Lever("full", {}, pool=1),
     "trunk_cache": Lever("top_layers", {"speed": {"trunk_cache": False}}),
+    "still_trunk": Lever("top_layers", {"speed": {"trunk_cache": False}}, still=False),
 }
 
 
@@ -76,7 +82,8 @@ def rows_of(args: argparse.Namespace, name: str) -> list[list[str]]:
     test = len(prepared.split(0).test)
     on = {method: _scores(args, name, prepared, method, {}) for method in {w.method for w in wanted.values()}}
     off = {
-        lever: _scores(args, name, prepared, own.method, own.off, own.pool) for lever, own in wanted.items()
+        lever: _scores(args, name, prepared, own.method, own.off, own.pool, own.still)
+        for lever, own in wanted.items()
     }
     pool = seed_pool([*on.values(), *off.values()], test)
     rows = []
@@ -103,6 +110,7 @@ def _scores(
     method: str,
     settings: dict[str, dict[str, Any]],
     pool: int = batch.POOL,
+    still: bool = True,
 ) -> list[RunScore]:
     """One training a seed, judged on the test rows."""
     found = []
@@ -118,16 +126,19 @@ def _scores(
                 "train": {"epochs": args.epochs, "batch_size": 32, **settings.get("train", {})},
             }
         )
-        folder = run_folder(args.out / f"{name}-pool{pool}", config, prepared, args.threads)
+        kind = f"{name}-pool{pool}{'' if still else '-dropout'}"
+        folder = run_folder(args.out / kind, config, prepared, args.threads)
         if not (folder / "result.json").is_file():
-            before, batch.POOL = batch.POOL, pool
-            try:
+            with mock.patch.object(batch, "POOL", pool), _moving(not still):
                 run_once(config, prepared, folder)
-            finally:
-                batch.POOL = before
         frame = pd.read_parquet(folder / "predictions.parquet").sort_values("item", ignore_index=True)
         found.append(prepared.task(config).run_score(frame))
     return found
+
+
+def _moving(wanted: bool) -> AbstractContextManager[object]:
+    """Where it is wanted, frozen layers train with dropout like the others."""
+    return mock.patch.object(SelectiveTuned, "frozen_modules", return_value=[]) if wanted else nullcontext()
 
 
 def _interval(value: float, low: float, high: float) -> str:
