@@ -128,9 +128,29 @@ def study(bench: Bench, device: str = "cpu", model: str = "minilm") -> str:
     ours = bench.measure(f"study-{device}-{OURS}", "_tunelab", _study_spec(bench, training, wanted))
     if failure([ours]):
         return failure([ours])
-    side = (bench.args.peers or ("best",))[0]
+    parts = [_beside_study(bench, training, wanted, ours, side) for side in bench.args.peers or _BOTH]
+    lines = [
+        f"sst2, {training.model}, {training.rows} rows, {training.epochs:g} epochs, {len(wanted)} methods x "
+        "3 seeds; Trainer measured once a method and taken three times",
+        "",
+        f"tunelab's run phase {ours['seconds']:.0f} s ({ours['runs']} runs side by side, with opening, "
+        f"judging, bundles and their verification; {ours['trunk_seconds']:.1f} s of it for frozen layers, "
+        f"computed by the plan), its plan {ours['plan_seconds']:.0f} s, whole command "
+        f"{ours['command_seconds']:.0f} s.",
+        "",
+        "\n\n".join(parts),
+    ]
+    if ours["failures"]:
+        lines.append(f"\nfailed in tunelab: {ours['failures']}")
+    return "\n".join(lines)
+
+
+def _beside_study(bench: Bench, training: Training, wanted: Sequence[str], ours: Record, side: str) -> str:
+    """The study against the same runs with one setting of Trainer's, one after another."""
     theirs = {
-        name: bench.train(f"study-{device}-{name}-{side}", replace(training, method=name), side, seed=0)
+        name: bench.train(
+            f"study-{training.device}-{name}-{side}", replace(training, method=name), side, seed=0
+        )
         for name in wanted
         if name not in _TAKEN_AS or _TAKEN_AS[name] not in wanted
     }
@@ -143,22 +163,13 @@ def study(bench: Bench, device: str = "cpu", model: str = "minilm") -> str:
         taken = f" (taken as {_TAKEN_AS[name]})" if _TAKEN_AS.get(name) in wanted else ""
         rows.append([name, str(len(runs)), spread(seconds), f"{told}{taken}"])
         whole += len(runs) * theirs[name].get("seconds", math.nan)
-    ratio = whole / ours["seconds"]
-    lines = [
-        f"sst2, {training.model}, {training.rows} rows, {training.epochs:g} epochs, {len(wanted)} methods x "
-        f"3 seeds; Trainer {side}, measured once a method and taken three times",
-        "",
-        f"tunelab's run phase {ours['seconds']:.0f} s ({ours['runs']} runs side by side, with opening, "
-        f"judging, bundles and their verification; {ours['trunk_seconds']:.1f} s of it for frozen layers, "
-        f"computed by the plan); Trainer one after another {whole:.0f} s, training and validation alone: "
-        f"**{ratio:.2f} times**. tunelab's plan {ours['plan_seconds']:.0f} s, whole command "
-        f"{ours['command_seconds']:.0f} s ({whole / ours['command_seconds']:.2f} times).",
-        "",
-        table(["method", "runs", "tunelab seconds a run, side by side", "Trainer seconds a run"], rows),
-    ]
-    if ours["failures"]:
-        lines.append(f"\nfailed in tunelab: {ours['failures']}")
-    return "\n".join(lines)
+    told = (
+        f"Trainer {side} one after another {whole:.0f} s, training and validation alone: "
+        f"**{whole / ours['seconds']:.2f} times**, {whole / ours['command_seconds']:.2f} times the whole "
+        "command."
+    )
+    head = ["method", "runs", "tunelab seconds a run, side by side", f"Trainer {side}, seconds a run"]
+    return f"{told}\n\n{table(head, rows)}"
 
 
 def _study_spec(bench: Bench, training: Training, wanted: Sequence[str]) -> dict[str, Any]:

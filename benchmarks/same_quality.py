@@ -5,8 +5,8 @@
 precision: bfloat16 against float32 (full). like_length: batches of rows of like length against batches drawn
 at random (full). trunk_cache: frozen layers computed once against anew in every step (top_layers).
 still_trunk: frozen layers without dropout, as the cache needs them, against with it (top_layers). Seeds 0, 1,
-... on both sides, the same test rows; differences with seeds as a second level, their variance pooled over all
-trainings of a data set. Runs are kept in --out.
+... on both sides, the same test rows; differences with seeds as a second level, their variance pooled over
+all trainings of a data set. Runs are kept in --out.
 """
 
 import argparse
