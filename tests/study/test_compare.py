@@ -352,3 +352,39 @@ def test_a_worker_that_is_killed_is_a_recorded_failure(tmp_path: Path) -> None:
     assert outcomes["lives"].value == 42
     assert "signal 9" in str(outcomes["dies"].error)
     assert "memory" in str(outcomes["dies"].error)
+
+
+@pytest.mark.slow
+def test_models_are_an_experiment_too(model: Path, data: Path, tmp_path: Path) -> None:
+    """Two models times two methods in one verdict; the winner is handed over with its own model."""
+    other = make_model_folder(tmp_path / "decoder", "llama")
+    study = tunelab.compare(
+        data,
+        methods=["full", "head"],
+        models=[str(model), str(other)],
+        folds=0,
+        seeds=2,
+        out=tmp_path / "out",
+        settings={**SETTINGS, "search": {"trials": 1}},
+        progress=False,
+    )
+    assert not study.record.failures
+    found = {r.name: r for r in study.record.results if not r.baseline}
+    assert set(found) == {"full@tiny", "head@tiny", "full@decoder", "head@decoder"}
+    assert len(study.record.pairs) == 6
+    for name, result in found.items():
+        assert Path(result.model).name == name.partition("@")[2]
+        for run in result.runs:
+            record = json.loads((study.folder / "runs" / run / "result.json").read_text(encoding="utf-8"))
+            assert record["provenance"]["model"]["name"] == result.model
+        (kept,) = [
+            b for run in result.runs if (b := study.folder / "runs" / run / "bundle/config.json").is_file()
+        ]
+        wanted = "llama" if name.endswith("decoder") else "bert"
+        assert json.loads(kept.read_text(encoding="utf-8"))["model_type"] == wanted
+    advised = found[study.record.advice.method]
+    manifest = json.loads((study.bundle / "config.json").read_text(encoding="utf-8"))
+    assert manifest["model_type"] == ("llama" if advised.name.endswith("decoder") else "bert")
+    assert set(tunelab.load(study.bundle).predict(["kitchen lamp broken 12"])) <= {"good", "bad"}
+    page = study.report.read_text(encoding="utf-8")
+    assert all(name in page for name in found)
