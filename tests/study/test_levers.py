@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from tiny import make_model_folder, write_sentences
 
+from tunelab import methods
 from tunelab.config import RunConfig, SpeedConfig
 from tunelab.study.prepare import Prepared, prepare
 from tunelab.study.run import run_once, verify
@@ -22,7 +23,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     return str(write_sentences(folder / "data.csv", 120)), str(make_model_folder(folder / "model"))
 
 
-def config(files: tuple[str, str], method: str, speed: dict[str, bool], dropout: float = 0.0) -> RunConfig:
+def config(
+    files: tuple[str, str], method: str, speed: dict[str, bool], dropout: float | None = 0.0
+) -> RunConfig:
     data, model = files
     return RunConfig.model_validate(
         {
@@ -42,24 +45,46 @@ def run(wanted: RunConfig, folder: Path) -> tuple[dict[str, Any], np.ndarray]:
     return record, stored[[c for c in stored.columns if c.startswith("logit(")]].to_numpy()
 
 
-@pytest.mark.parametrize("method", ["full", "head", "top_layers", "gradual", "layer_decay", "lora", "prefix"])
+@pytest.fixture(scope="module")
+def causal(files: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    return files[0], str(make_model_folder(tmp_path_factory.mktemp("causal") / "model", "llama"))
+
+
+@pytest.mark.parametrize("method", list(methods.METHODS))
 def test_a_run_ends_where_it_ends_without_levers(method: str, files: tuple[str, str], tmp_path: Path) -> None:
     """12 steps in float32 without dropout: the same logits on the test rows, to the rounding that AdamW enlarges
     where gradients are tiny."""
-    settings = {"layers": 1} if method == "top_layers" else {}
-    on = config(files, method, {}).model_copy(update={"settings": settings})
-    off = config(files, method, OFF).model_copy(update={"settings": settings})
-    record, fast = run(on, tmp_path / "on")
-    plain, slow = run(off, tmp_path / "off")
-    np.testing.assert_allclose(fast, slow, rtol=0, atol=2e-3 * max(1.0, np.abs(slow).max()))
-    told = record["training"]["levers"]
-    assert told["first_token"]
+    told = with_and_without(method, files, tmp_path)
+    assert told["first_token"] == (method not in ("prompt", "p_tuning"))  # whose virtual tokens stand first
     assert (told["trunk_cache"]["note"] == "") == (method in ("head", "top_layers", "gradual"))
     assert told["attention"] == (method != "prefix")  # which has its own
+
+
+@pytest.mark.parametrize("method", ["full", "head", "top_layers", "lora", "prefix", "adapter"])
+def test_the_same_of_a_causal_model(method: str, causal: tuple[str, str], tmp_path: Path) -> None:
+    told = with_and_without(method, causal, tmp_path, None)  # (it has no dropout)
+    assert not told["first_token"]  # its head reads the last one
+    assert (told["trunk_cache"]["note"] == "") == (method in ("head", "top_layers"))
+
+
+def with_and_without(
+    method: str, files: tuple[str, str], folder: Path, dropout: float | None = 0.0
+) -> dict[str, Any]:
+    """What the levers of the faster run say of themselves."""
+    settings: dict[str, Any] = {"layers": 1} if method == "top_layers" else {}
+    if "dropout" in methods.METHODS[method].Settings.model_fields:
+        settings["dropout"] = 0.0
+    on = config(files, method, {}, dropout).model_copy(update={"settings": settings})
+    off = config(files, method, OFF, dropout).model_copy(update={"settings": settings})
+    record, fast = run(on, folder / "on")
+    plain, slow = run(off, folder / "off")
+    np.testing.assert_allclose(fast, slow, rtol=0, atol=2e-3 * max(1.0, np.abs(slow).max()))
     prepared = prepare(on.files, on.task, on.data, on.model)
-    assert verify(tmp_path / "on", prepared)["status"] == "finished"  # the bundle, opened without any lever
+    assert verify(folder / "on", prepared)["status"] == "finished"  # the bundle, opened without any lever
     assert plain["training"]["levers"] == {}
     assert record["training"]["tokens"] == plain["training"]["tokens"]
+    told: dict[str, Any] = record["training"]["levers"]
+    return told
 
 
 @pytest.mark.parametrize("method", ["full", "gradual"])
