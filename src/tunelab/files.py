@@ -16,6 +16,7 @@ from tunelab.errors import OutputError
 __all__ = [
     "cache_folder",
     "check_writable",
+    "file_atomically",
     "file_digest",
     "folder_atomically",
     "output_errors",
@@ -70,16 +71,28 @@ def check_writable(folder: Path) -> None:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """The whole file or none of it: written beside, flushed to disk, then renamed."""
+    with file_atomically(path) as work:
+        work.write_bytes(data)
+
+
+@contextlib.contextmanager
+def file_atomically(path: Path) -> Iterator[Path]:
+    """A file that appears under its name only when all of it is on disk.
+
+    Yields an empty file beside it to write into; an error inside removes that one and leaves what stood under
+    the name before.
+    """
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    os.close(handle)
+    work = Path(name)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
+        yield work
+        with work.open("rb+") as file:
             os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
+        work.chmod(0o644)
+        work.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        work.unlink(missing_ok=True)
         raise
 
 

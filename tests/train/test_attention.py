@@ -6,16 +6,33 @@ from typing import Any
 
 import pytest
 import torch
-from models_zoo import ARCHITECTURES, make_batch, make_model
+import transformers
+from models_zoo import ARCHITECTURES, PAD, VOCABULARY, make_batch, make_model
 from torch import Tensor, nn
+from toys import FLOAT32, toy_examples
 from transformers.models.llama.modeling_llama import eager_attention_forward
 
+from tunelab import methods
+from tunelab.config import SpeedConfig
 from tunelab.train import attention
 from tunelab.train.attention import NAME, NEVER, attend, crossover, register, supports
 from tunelab.train.dropout import fast_dropout, share
+from tunelab.train.levers import faster
 
 REACHED = [name for name in ARCHITECTURES if name != "deberta-v2"]
 FIXED = {(d, k): NEVER for d in (torch.float32, torch.bfloat16) for k in ("train", "predict")}
+
+ONLY_ATTENTION = SpeedConfig(**{**dict.fromkeys(SpeedConfig.model_fields, False), "attention": True})
+LAYERS = {"layer_types": ["sliding_attention", "full_attention"]}
+SCORES: dict[str, Any] = {
+    "Gemma2": {**LAYERS, "attn_logit_softcapping": 2.0},
+    "GptOss": {
+        **LAYERS,
+        "num_local_experts": 4,
+        "num_experts_per_tok": 2,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+    },
+}
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +76,7 @@ def test_every_architecture_is_as_with_eager(architecture: str) -> None:
     found = []
     for implementation in ("eager", NAME):
         model = make_model(architecture, attention=implementation).train()
-        assert supports(type(model))
+        assert supports(model)
         logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
         (logits * torch.arange(1.0, 4)).sum().backward()
         found.append([logits.detach(), *(p.grad for p in model.parameters() if p.grad is not None)])
@@ -70,7 +87,46 @@ def test_every_architecture_is_as_with_eager(architecture: str) -> None:
 
 
 def test_deberta_computes_its_own() -> None:
-    assert not supports(type(make_model("deberta-v2")))
+    assert not supports(make_model("deberta-v2"))
+
+
+def capped_or_with_sinks(name: str) -> Any:
+    """A tiny Gemma 2, whose scores are capped (low enough to show), or GPT-OSS, with a sink for each head."""
+    shape = {"vocab_size": VOCABULARY, "pad_token_id": PAD, "hidden_size": 32, "head_dim": 8}
+    shape |= {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    shape |= {"intermediate_size": 48, "max_position_embeddings": 64, "num_labels": 3, "sliding_window": 4}
+    config = getattr(transformers, f"{name}Config")(**shape, **SCORES[name])
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = transformers.AutoModelForSequenceClassification.from_config(config)
+        for parameter in model.parameters():
+            if parameter.ndim == 1:  # the sinks among them
+                parameter.data.add_(0.5 * torch.randn_like(parameter))
+            else:
+                parameter.data.mul_(4.0)
+    return model.train()
+
+
+def step_of(model: Any) -> list[Tensor]:
+    """Loss and gradients of a batch."""
+    loss = model(**make_batch(lengths=[12, 3, 7, 12])).loss
+    return [loss.detach(), *torch.autograd.grad(loss, list(model.parameters()), materialize_grads=True)]
+
+
+@pytest.mark.parametrize("name", ["Gemma2", "GptOss"])
+def test_scores_that_are_more_than_products_are_the_models_own(name: str) -> None:
+    """Bit by bit what it computes untouched: the lever leaves it alone, and our attention hands it back."""
+    model = capped_or_with_sinks(name)
+    assert model.config._attn_implementation == "eager"
+    untouched = step_of(model)
+    rows = toy_examples(4)
+    tuned = methods.find("full").make({}).attach(model)
+    with faster(tuned, rows, rows, rows, ONLY_ATTENTION, FLOAT32, None, "") as fast:
+        with_lever = step_of(model)
+    assert fast.told == {"attention": False}
+    model.set_attn_implementation(NAME)
+    for found in (with_lever, step_of(model)):
+        assert all(torch.equal(one, other) for one, other in zip(found, untouched, strict=True))
 
 
 @pytest.mark.parametrize("block", [1, 1200, 2**20])

@@ -1,8 +1,12 @@
 """The loop: bit-identical continuation, equal gradients however a batch is split, honest stops."""
 
 import ast
+import errno
 import json
 import math
+import os
+import resource
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +14,13 @@ import pytest
 import torch
 import transformers
 from models_zoo import make_model
+from safetensors import SafetensorError
 from toys import FLOAT32, make_tuned, toy_examples, train_toy
 
-from tunelab.config import TrainConfig
-from tunelab.errors import NotFiniteError, Stopped, TrainingError
+from tunelab.config import SpeedConfig, TrainConfig
+from tunelab.errors import NotFiniteError, OutputError, Stopped, TrainingError
 from tunelab.objectives.classification import cross_entropy
-from tunelab.train import checkpoint
+from tunelab.train import checkpoint, levers
 from tunelab.train.evaluate import predict_logits
 from tunelab.train.loop import _evaluation_steps, train
 from tunelab.train.schedule import rate
@@ -86,6 +91,47 @@ def test_every_kind_of_damage_is_recognised(damage: str, tmp_path: Path) -> None
     assert found is None
     assert len(notes) == 1
     assert "damaged" in notes[0]
+
+
+def test_a_checkpoint_is_not_built_in_memory(tmp_path: Path) -> None:
+    """32 MB are written and read again; what Python holds besides the tensors stays below an eighth of that."""
+    tensors = {name: torch.randn(2048, 2048) for name in "ab"}
+    tracemalloc.start()
+    checkpoint.save(tmp_path, checkpoint.Snapshot(1, tensors, {}))
+    found, _ = checkpoint.latest(tmp_path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found is not None
+    assert all(torch.equal(found.tensors[name], tensor) for name, tensor in tensors.items())
+    assert peak < 4 * 2**20
+
+
+def test_a_checkpoint_that_finds_no_room_is_told_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file may have 1 MB, tensors have 4: the system's own error, and the checkpoint before stays as it is.
+    A full disk, told in the same words with its own number, is told as one."""
+    kept = checkpoint.save(tmp_path, checkpoint.Snapshot(1, {"a": torch.arange(4.0)}, {}))
+    files, large = sorted(tmp_path.iterdir()), checkpoint.Snapshot(2, {"a": torch.zeros(2**20)}, {})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, hard))
+    try:
+        with pytest.raises(OSError, match="too large") as raised:
+            checkpoint.save(tmp_path, large)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert raised.value.errno == errno.EFBIG
+
+    def full(*_: object) -> None:
+        raise SafetensorError(f"I/O error: {os.strerror(errno.ENOSPC)} (os error {errno.ENOSPC})")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(OutputError, match="the disk is full"):
+        checkpoint.save(tmp_path, large)
+    assert sorted(tmp_path.iterdir()) == files
+    found, notes = checkpoint.latest(tmp_path)
+    assert found is not None
+    assert (found.step, notes, kept.exists()) == (1, [], True)
 
 
 def test_micro_batches_give_the_same_training(tmp_path: Path) -> None:
@@ -283,7 +329,7 @@ def test_predictions_are_in_the_order_of_the_rows() -> None:
         np.testing.assert_allclose(together[i], alone, atol=1e-5)
 
 
-def test_the_loop_names_no_method_and_no_task() -> None:
+def test_the_loop_names_no_method_no_task_and_no_lever() -> None:
     from tunelab.methods import METHODS
     from tunelab.tasks import TASKS
 
@@ -291,5 +337,30 @@ def test_the_loop_names_no_method_and_no_task() -> None:
     words = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
     words |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     words |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-    words |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
-    assert not (set(METHODS) | set(TASKS)) & words
+    words |= {node.arg for node in ast.walk(tree) if isinstance(node, (ast.arg, ast.keyword))}
+    for module, names in imported(tree):
+        words |= {*module.split("."), *names}
+    assert not (set(METHODS) | set(TASKS) | lever_names()) & words
+
+
+def imported(tree: ast.Module) -> list[tuple[str, set[str]]]:
+    """Modules that a file imports from, each with the names that it takes."""
+    nodes = list(ast.walk(tree))
+    plain = [(a.name, set()) for node in nodes if isinstance(node, ast.Import) for a in node.names]
+    taken = [
+        (n.module, {a.name for a in n.names}) for n in nodes if isinstance(n, ast.ImportFrom) and n.module
+    ]
+    return [*plain, *taken]
+
+
+def lever_names() -> set[str]:
+    """The levers' settings, their files in `train/`, and what `levers.py` takes from those."""
+    path = Path(levers.__file__)
+    files = {
+        module.removeprefix("tunelab.train."): names
+        for module, names in imported(ast.parse(path.read_text()))
+        if module.startswith("tunelab.train.") and module != "tunelab.train.precision"  # (which is no lever)
+    }
+    settings = set(SpeedConfig.model_fields)
+    assert len(files) == len(settings), "each lever is switched by one setting"
+    return {"levers", *settings, *files, *set().union(*files.values())}

@@ -95,6 +95,43 @@ def test_an_error_inside_leaves_the_model_as_it_was() -> None:
     assert not any("forward" in module.__dict__ for module in model.modules())
 
 
+def test_memory_that_runs_out_among_the_gradients_loses_no_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second gradient to be added finds no memory: every parameter is float32 again, bit by bit as before."""
+    model, calls = make_model("bert").train(), []
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+
+    def added(*gradients: torch.Tensor | None) -> torch.Tensor | None:
+        calls.append(gradients)
+        if len(calls) == 2:
+            raise MemoryError
+        return gradients[1]
+
+    monkeypatch.setattr("tunelab.train.precision._added", added)
+    with pytest.raises(MemoryError), low()(model):
+        model(**inputs()).logits.float().square().sum().backward()
+    assert len(calls) == 2
+    for name, parameter in model.named_parameters():
+        assert parameter.dtype == torch.float32
+        assert torch.equal(parameter, before[name]), name
+
+
+def test_an_error_after_the_backward_pass_adds_no_gradient() -> None:
+    """Those of the step before stay as they are, bit by bit; where there was none there is none."""
+    model = make_model("bert").train()
+    first = model.classifier.weight
+    first.grad = torch.full_like(first, 7.0)
+
+    def fails() -> None:
+        model(**inputs()).logits.float().square().sum().backward()
+        raise RuntimeError("memory")
+
+    with pytest.raises(RuntimeError, match="memory"), low()(model):
+        fails()
+    assert all(p.dtype == torch.float32 for p in model.parameters())
+    assert torch.equal(first.grad, torch.full_like(first, 7.0))
+    assert all(p.grad is None for p in model.parameters() if p is not first)
+
+
 @pytest.mark.parametrize("method", ["full", "lora", "gradual", "prompt", "prefix", "adapter", "adalora"])
 def test_training_learns_as_float32_does(method: str, tmp_path: Path) -> None:
     """Every kind of method; what phases (gradual) or masks (AdaLoRA) change between steps is seen inside."""

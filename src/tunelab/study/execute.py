@@ -85,7 +85,7 @@ class Executor:
         """Does all runs, and those that `after` adds; `extra`: jobs of other kinds, done first.
 
         Raises:
-            Stopped: on Ctrl-C, after the workers have written their checkpoints.
+            Stopped: on Ctrl-C, as `Pool.run`.
         """
         jobs: deque[Job] = deque(extra)
         by_name: dict[str, Work] = {}

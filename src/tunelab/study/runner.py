@@ -25,7 +25,9 @@ __all__ = ["Job", "Outcome", "Pool", "plan_workers"]
 
 #: Modules that the server imports once for all workers.
 _PRELOAD = ["tunelab.study.worker"]
-#: Seconds a worker may take to reach a step's end and write its checkpoint after Ctrl-C.
+#: Seconds a worker may take to reach a step's end and write its checkpoint after Ctrl-C. One that is then in
+#: something longer (a validation, judging, frozen layers' states) is ended. It goes on from its last
+#: checkpoint, `train.checkpoint_seconds` of training before at most (more where writing is slow).
 _GRACE = 60.0
 
 
@@ -100,7 +102,7 @@ class Pool:
         """Takes jobs from the left; the caller may append more while outcomes come.
 
         Raises:
-            Stopped: on Ctrl-C, after the workers have written their checkpoints.
+            Stopped: on Ctrl-C, after the workers have written their checkpoints (or `_GRACE` is over).
         """
         active: list[_Worker] = []
         try:

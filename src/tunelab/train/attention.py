@@ -78,10 +78,12 @@ def register(crossovers: Mapping[tuple[torch.dtype, Pass], int] | None = None) -
     _crossovers.update(crossovers or {})
 
 
-def supports(model_class: type[Any]) -> bool:
-    """Whether a model class of transformers computes its attention through the interface (DeBERTa's does not:
-    its scores are made of relative positions)."""
-    return bool(model_class._can_set_attn_implementation())
+def supports(model: nn.Module) -> bool:
+    """Whether all of a model's attention may be ours: it goes through transformers' interface (DeBERTa's does
+    not: its scores are made of relative positions), and the model says that "sdpa", which reads of a layer
+    what ours reads, gives its numbers (Gemma 2 caps its scores, GPT-OSS has sinks: they have "eager")."""
+    parts: list[Any] = [p for p in model.modules() if hasattr(type(p), "_can_set_attn_implementation")]
+    return bool(parts) and all(p._can_set_attn_implementation() and p._supports_sdpa for p in parts)
 
 
 def attend(
@@ -97,8 +99,9 @@ def attend(
 ) -> tuple[Tensor, Tensor | None]:
     """What transformers calls: the output, [B, T, H, e], and None (the weights where they are asked for).
 
-    Falls back to the model's own eager attention for weights and, on a CPU, for dropout outside
-    `fast_dropout`; to transformers' sdpa for all it does not know, other devices among it.
+    Falls back to the model's own eager attention for weights, for scores that are more than products (capped,
+    or with sinks) and, on a CPU, for dropout outside `fast_dropout`; to transformers' sdpa for whatever else
+    it does not know, other devices among it.
     """
     tensors = (query_BHTd, key_BhSd, value_BhSe)
     own = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
@@ -108,7 +111,8 @@ def attend(
     square = query_BHTd.shape[2] == key_BhSd.shape[2]
     torchs = p > 0 and (p >= 1 or not fast.active())
     on_cpu = query_BHTd.device.type == "cpu"
-    if own and (square or not causal) and ((on_cpu and torchs) or kwargs.get("output_attentions")):
+    special = kwargs.get("output_attentions") or _more_than_products(kwargs)
+    if own and (square or not causal) and ((on_cpu and torchs) or special):
         mask = _causal(query_BHTd) if causal else attention_mask
         mask = None if mask is None else _additive(mask, query_BHTd.dtype)
         scaling = scaling if scaling is not None else query_BHTd.shape[-1] ** -0.5
@@ -129,7 +133,9 @@ def attend(
 
 def _known(tensors: tuple[Tensor, ...], mask: Tensor | None, causal: bool, kwargs: Mapping[str, Any]) -> bool:
     query, key, _ = tensors
-    if kwargs.get("position_bias") is not None or kwargs.get("cache") is not None or kwargs.get("softcap"):
+    if kwargs.get("position_bias") is not None or kwargs.get("cache") is not None:
+        return False
+    if _more_than_products(kwargs):
         return False
     if any(t.device.type != "cpu" or t.dtype != query.dtype for t in tensors) or query.dtype not in _DTYPES:
         return False
@@ -140,6 +146,11 @@ def _known(tensors: tuple[Tensor, ...], mask: Tensor | None, causal: bool, kwarg
     if mask.ndim != 4 or mask.shape[1] != 1 or mask.shape[3] != key.shape[2] or mask.requires_grad:
         return False
     return mask.shape[0] in (1, query.shape[0]) and mask.shape[2] in (1, query.shape[2])
+
+
+def _more_than_products(kwargs: Mapping[str, Any]) -> bool:
+    """Whether a layer hands over what changes its scores besides the mask."""
+    return any(kwargs.get(name) is not None for name in ("softcap", "s_aux"))
 
 
 def _fused_wins(tensors: tuple[Tensor, ...], p: float) -> bool:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import random
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tunelab.files import output_errors, write_atomically
+from tunelab.files import file_atomically, file_digest, output_errors, write_atomically
 
 __all__ = ["Snapshot", "discard", "latest", "random_state", "save", "set_random_state"]
 
@@ -43,13 +44,8 @@ def save(folder: Path, snapshot: Snapshot) -> Path:
     with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         name = f"step-{snapshot.step:08d}"
-        data = save_tensors({k: v.detach().cpu().contiguous() for k, v in snapshot.tensors.items()})
-        write_atomically(folder / f"{name}.safetensors", data)
-        record = {
-            "step": snapshot.step,
-            "sha256": hashlib.sha256(data).hexdigest(),
-            "values": snapshot.values,
-        }
+        digest = _write(folder / f"{name}.safetensors", snapshot.tensors)
+        record = {"step": snapshot.step, "sha256": digest, "values": snapshot.values}
         text = json.dumps(record)
         sealed = json.dumps({"record": record, "seal": hashlib.sha256(text.encode()).hexdigest()})
         write_atomically(folder / f"{name}.json", sealed.encode())
@@ -76,10 +72,25 @@ def _read(path: Path) -> Snapshot:
     record = sealed["record"]
     if hashlib.sha256(json.dumps(record).encode()).hexdigest() != sealed["seal"]:
         raise ValueError("its values do not fit their checksum")
-    data = path.with_suffix(".safetensors").read_bytes()
-    if hashlib.sha256(data).hexdigest() != record["sha256"]:
+    stored = path.with_suffix(".safetensors")
+    if file_digest(stored) != record["sha256"]:
         raise ValueError("its tensors do not fit their checksum")
-    return Snapshot(record["step"], load_tensors(data), record["values"])
+    # (What is loaded is the file itself, mapped: copied, so that it can go when a newer checkpoint comes.)
+    tensors = {name: tensor.clone() for name, tensor in load_file(stored).items()}
+    return Snapshot(record["step"], tensors, record["values"])
+
+
+def _write(path: Path, tensors: Mapping[str, Tensor]) -> str:
+    """Writes tensors from where they lie, without a copy of the whole, and returns the file's SHA-256."""
+    with file_atomically(path) as work:
+        try:
+            save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, work)
+        except SafetensorError as error:  # which tells the system's in words: "... (os error 28)"
+            number = re.search(r"(?:os error|code:) (\d+)", str(error))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), str(error)) from error  # a full disk is known as one
+        return file_digest(work)
 
 
 def discard(folder: Path) -> None:

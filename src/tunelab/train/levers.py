@@ -106,12 +106,12 @@ def faster_judging(
 
 @contextlib.contextmanager
 def _cpu_attention(model: Any) -> Iterator[bool]:
-    """Our attention on a CPU, for models that let one choose; gives whether it is used. (Not where a method
-    has put its own in its place, as prefix does.)"""
+    """Our attention on a CPU, for models that let one choose and need nothing else of it; gives whether it is
+    used. (Not where a method has put its own in its place, as prefix does.)"""
     plain = model.get_base_model() if hasattr(model, "get_base_model") else model
     before = getattr(plain.config, "_attn_implementation", None)
     on_cpu = {parameter.device.type for parameter in plain.parameters()} == {"cpu"}
-    if before not in ("eager", "sdpa") or not on_cpu or not supports(type(plain)):
+    if before not in ("eager", "sdpa") or not on_cpu or not supports(plain):
         yield False
         return
     register()

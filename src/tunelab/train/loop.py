@@ -2,7 +2,7 @@
 
     batch → forward → objective → backward → clip → optimizer → schedule → method.on_progress → record
 
-and evaluate, save and stop when due. It names no method and no task.
+and evaluate, save and stop when due. It names no method, no task and no lever.
 
 The batch of a step is a pure function of (seed, step), the learning rate of (step); parameters,
 optimizer moments, random states and the method's progress are in the checkpoint. So a run that was

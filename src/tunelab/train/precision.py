@@ -38,7 +38,8 @@ class Precision:
     def __call__(self, model: nn.Module) -> contextlib.AbstractContextManager[None]:
         """The context in which `model` runs forward and backward; outside it everything is float32.
 
-        Gradients found on leaving are float32 and added to those that were there on entering.
+        Gradients found on leaving are float32 and added to those that were there on entering; after an error
+        inside they are dropped. Where memory runs out while they are added some are missing.
         """
         return in_float32(model) if self.name == "float32" else self._low(model)
 
@@ -56,6 +57,7 @@ class Precision:
         kept = [(p, p.data, p.grad) for p in parameters]
         self._refresh(parameters)
         before = {m: m.__dict__.get("forward") for m in tables}
+        found: list[tuple[nn.Parameter, Tensor | None]] = []
         try:
             for parameter in parameters:
                 parameter.grad = None
@@ -63,15 +65,16 @@ class Precision:
             for table, leaf in leaves.items():
                 table.forward = _lookup(table, leaf)
             yield
-        finally:
+            found += [(p, p.grad) for p in parameters]
+            found += [(table.weight, leaf.grad) for table, leaf in leaves.items()]
+        finally:  # all the weights first: adding gradients takes memory, and may fail
             for table, forward in before.items():
                 _put_back(table, forward)
             for parameter, master, gradient in kept:
-                found, parameter.grad = parameter.grad, None
+                parameter.grad = None
                 parameter.data = master
-                parameter.grad = _added(gradient, found)
-            for table, leaf in leaves.items():
-                table.weight.grad = _added(table.weight.grad, leaf.grad)
+                parameter.grad = gradient
+        _add(found)
 
     def _refresh(self, parameters: list[nn.Parameter]) -> None:
         """Copies what may have changed: in training only what trains now."""
@@ -143,6 +146,14 @@ def _put_back(module: Any, forward: Any) -> None:
         del module.forward
     else:
         module.forward = forward
+
+
+def _add(found: list[tuple[nn.Parameter, Tensor | None]]) -> None:
+    """Adds gradients in float32, one after the other, and lets go of each: they do not lie there twice."""
+    found.reverse()
+    while found:
+        parameter, gradient = found.pop()
+        parameter.grad = _added(parameter.grad, gradient)
 
 
 def _added(before: Tensor | None, found: Tensor | None) -> Tensor | None:
