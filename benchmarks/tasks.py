@@ -265,7 +265,8 @@ def opened(folder: Path) -> Opened:
 
 
 def trainer_run(args: argparse.Namespace, name: str, seed: int) -> None:
-    """One training with Trainer, judged on the test rows; kept in a folder."""
+    """One training with Trainer, judged on the test rows (as Trainer predicts: where it trains in bfloat16,
+    under its autocast); kept in a folder."""
     folder = args.out / f"{name}-trainer" / f"s{seed}"
     if (folder / "record.json").is_file():
         return
@@ -315,7 +316,7 @@ def trainer_run(args: argparse.Namespace, name: str, seed: int) -> None:
         side.remove_callback(PrinterCallback)
         seconds = side.train().metrics["train_runtime"]
     outputs = Asker(task, prepared, split.test, choose("float32", "cpu"))(
-        model, prepared.examples(split.test, task)
+        _said_by(model, task), prepared.examples(split.test, task)
     )
     folder.mkdir(parents=True, exist_ok=True)
     write_predictions(folder / "predictions.parquet", prepared, task, split.test, outputs)
@@ -355,9 +356,27 @@ class _Judge:
 
     def __call__(self, model: Any) -> float:
         training = model.training
-        outputs = self._ask(model, self._examples)
+        outputs = self._ask(_said_by(model, self._task), self._examples)
         model.train(training)
         return float(self._task.scores(outputs, self._truth, self._units)[self._task.deciding])
+
+
+class _Logits(torch.nn.Module):
+    """A model for questions as tunelab reads it: what accelerate wraps around it keeps no `logits` beside the
+    fields of its outputs."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, **inputs: Any) -> Any:
+        found = self.model(**inputs)
+        found.logits = torch.stack([found.start_logits, found.end_logits], dim=-1)
+        return found
+
+
+def _said_by(model: Any, task: Task) -> Any:
+    return _Logits(model) if task.name == "answer" else model
 
 
 class _Collator:
