@@ -97,6 +97,20 @@ def test_rows_are_judged_alike_in_any_batch(name: str) -> None:
         np.testing.assert_allclose(got, want, rtol=0, atol=tolerance)
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_layers_above_are_not_computed_for_the_file(architecture: str, tmp_path: Path) -> None:
+    """But for the three forwards that ask the model whether it can be done."""
+    tuned = make("top_layers", architecture)
+    top = tuned.model.get_submodule(find_structure(tuned.model).layers[-1].name)
+    forwards: list[int] = []
+    hook = top.register_forward_hook(lambda _module, args, _output: forwards.append(len(args[0])))
+    with cached_trunk(tuned, [toy_examples(300)], FLOAT32, tmp_path, "key") as trunk:
+        assert trunk.built
+    hook.remove()
+    assert len(forwards) <= 3
+    assert_as_before(tuned)
+
+
 def test_a_forward_on_other_rows_is_an_ordinary_one(tmp_path: Path) -> None:
     """Rows that are not in the file, and token ids that no batch handed out, even if they are the same."""
     tuned, examples = make("head"), toy_examples()
@@ -210,7 +224,7 @@ def test_an_interrupted_builder_leaves_nothing_that_looks_finished(tmp_path: Pat
         if len(forwards) == 3:
             raise KeyboardInterrupt
 
-    tuned.model.classifier.register_forward_pre_hook(fail)
+    tuned.model.base_model.embeddings.register_forward_pre_hook(fail)
     with pytest.raises(KeyboardInterrupt), cached_trunk(tuned, [toy_examples(400)], FLOAT32, tmp_path, "key"):
         pass
     assert not list(tmp_path.glob("*trunk-*[0-9a-f]"))

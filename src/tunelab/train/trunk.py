@@ -250,11 +250,22 @@ def _state(output: Any) -> Tensor:
     return state
 
 
+class _Reached(Exception):
+    """The forward has come to the layer whose output is wanted."""
+
+
 def _hidden(model: nn.Module, layer: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
+    """What a layer gives; those above it are not computed."""
     caught: list[Tensor] = []
-    hook = layer.register_forward_hook(lambda _module, _args, output: caught.append(_state(output)))
+
+    def leave(_module: nn.Module, _args: Any, output: Any) -> None:
+        caught.append(_state(output))
+        raise _Reached
+
+    hook = layer.register_forward_hook(leave)
     try:
-        model(**inputs)
+        with contextlib.suppress(_Reached):
+            model(**inputs)
     finally:
         hook.remove()
     return caught[0]
