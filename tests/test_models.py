@@ -1,10 +1,15 @@
 """Finding a model: every way that works, and a message with a way out for every way that does not."""
 
 import json
+import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tiny import make_model_folder
 
 from tunelab.config import ModelConfig
@@ -53,11 +58,48 @@ def test_a_missing_folder_names_the_nearest(folder: Path) -> None:
         locate(config(folder.parent / "tiny-brt"))
 
 
-def test_pickled_weights_are_refused(tmp_path: Path, folder: Path) -> None:
-    (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
-    (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04")
-    with pytest.raises(ModelError, match=r"pickled weights \(pytorch_model.bin\).*save_pretrained"):
-        locate(config(tmp_path))
+def test_pickled_weights_are_refused_with_what_converts_them(tmp_path: Path, folder: Path) -> None:
+    """The command is run as it is printed; then the folder is a model with the same weights."""
+    place = tmp_path / "it's mine"
+    shutil.copytree(folder, place)
+    weights = load_file(place / "model.safetensors")
+    torch.save(weights, place / "pytorch_model.bin")
+    (place / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"only pickled weights \(pytorch_model.bin\)") as caught:
+        locate(config(place))
+    python, *words = shlex.split(str(caught.value).split("\n")[-1])
+    assert (python, words[0]) == ("python", "-c")
+    subprocess.run([sys.executable, *words], check=True, capture_output=True)
+    now = load_file(locate(config(place)).folder / "model.safetensors")
+    assert now.keys() == weights.keys()
+    assert all(torch.equal(now[name], weights[name]) for name in now)
+
+
+def test_a_page_with_pickled_weights_alone_names_the_ways_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GraphCodeBERT's page: what is fetched has no weights at all. A pull request's revision is fetched."""
+    asked = []
+
+    def fetched(name: str, revision: str | None, allow_patterns: list[str]) -> str:
+        asked.append(revision)
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetched)
+    values = {"model_type": "roberta", "architectures": ["RobertaForMaskedLM"]}
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    with pytest.raises(ModelError) as caught:
+        locate(config("microsoft/graphcodebert-base"))
+    said = str(caught.value)
+    assert "model.revision=refs/pr/N" in said
+    assert "--model ./graphcodebert-base" in said
+    code = shlex.split(said.split("\n")[-1])[-1]
+    compile(code, "printed", "exec")
+    assert "RobertaForMaskedLM as M" in code
+    assert '["microsoft/graphcodebert-base", "graphcodebert-base"]' in code
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    assert locate(config("microsoft/graphcodebert-base", revision="refs/pr/2")).revision == "refs/pr/2"
+    assert asked == [None, "refs/pr/2"]
 
 
 def test_a_folder_without_a_model_says_what_is_there(tmp_path: Path) -> None:
@@ -141,8 +183,6 @@ def test_a_tokenizer_without_padding_gets_one_and_tells(tmp_path: Path, folder: 
 @pytest.mark.real_data
 def test_embeddings_stored_as_the_output_layer_are_found(shared_data: Path) -> None:
     """tinystories-656k stores its tied embeddings once, as lm_head: a classifier must not get random ones."""
-    from safetensors.torch import load_file
-
     folder = shared_data.parent / "models/tinystories-656k"
     if not folder.is_dir():
         pytest.skip(f"no model at {folder}")

@@ -3,6 +3,7 @@
 import random
 import string
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -66,6 +67,20 @@ def make_model_folder(folder: Path, architecture: str = "bert") -> Path:
     model.save_pretrained(folder)
     fast.save_pretrained(folder)
     return folder
+
+
+def dropping_tokenizer() -> Any:
+    """Words of a text without blanks, <s> before them; what it does not know it drops, without a trace."""
+    from tokenizers import Tokenizer, models, processors
+    from transformers import PreTrainedTokenizerFast
+
+    merges = [("北", "京"), ("天", "安"), ("天安", "门"), ("我", "爱")]
+    pieces = ["[PAD]", "<s>", *"ab北京天安门我爱", *("".join(pair) for pair in merges)]
+    bare = Tokenizer(models.BPE(vocab={piece: i for i, piece in enumerate(pieces)}, merges=merges))
+    bare.post_processor = processors.TemplateProcessing(
+        single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", 1)]
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=bare, pad_token="[PAD]", bos_token="<s>")
 
 
 def sentences(rows: int = 120, seed: int = 0) -> pd.DataFrame:

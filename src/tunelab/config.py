@@ -47,7 +47,9 @@ class Section(BaseModel):
 
 
 class DataConfig(Section):
-    """Which columns are read and how the rows are divided."""
+    """Which columns are read and how the rows are divided; a column's number may be given for its name."""
+
+    model_config = ConfigDict(coerce_numbers_to_str=True)
 
     text: str | None = Field(None, description="column with the text; found by its name when not given")
     text_pair: str | None = Field(None, description="column with the second text, for tasks on pairs")

@@ -12,6 +12,7 @@ import io
 import json
 import os
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,7 +108,7 @@ def locate(config: ModelConfig) -> Located:
         found = _modelscope(name, config.revision)
     else:
         found = _hub(name, config.revision)
-    _check_files(found, config.trust_remote_code)
+    _check_files(found, config)
     return found
 
 
@@ -204,7 +205,7 @@ def _modelscope(name: str, revision: str | None) -> Located:
     return Located(name, Path(folder), revision)
 
 
-def _check_files(found: Located, trust_remote_code: bool) -> None:
+def _check_files(found: Located, wanted: ModelConfig) -> None:
     folder = found.folder
     if not (folder / "config.json").is_file():
         what = ", ".join(sorted(p.name for p in folder.iterdir())[:6]) or "nothing"
@@ -223,26 +224,52 @@ def _check_files(found: Located, trust_remote_code: bool) -> None:
         if pickled:
             raise ModelError(
                 f"{folder} has only pickled weights ({', '.join(pickled[:3])}), which can run code. "
-                "tunelab reads safetensors only: load it once where you trust it and call "
-                "model.save_pretrained(folder), which writes model.safetensors"
+                "tunelab reads safetensors only. If you trust where they come from, write them once as "
+                f"model.safetensors beside them:\n  {_conversion(str(folder), str(folder), config)}"
             )
         if not Path(found.name).expanduser().is_dir():
-            raise ModelError(
-                f"model {found.name!r} has no safetensors weights where it comes from (pickled ones, which "
-                "can run code, are not fetched): load it once where you trust it, call "
-                "model.save_pretrained(folder) and tokenizer.save_pretrained(folder), and give that folder "
-                "to --model"
-            )
+            raise ModelError(_no_safetensors(found.name, config, wanted.source))
         raise ModelError(f"{folder} has no weights: model.safetensors is missing")
     if not config.get("model_type") and "auto_map" not in config:
         raise ModelError(
             f"{folder / 'config.json'} names no model_type, so transformers cannot tell what it is"
         )
-    if "auto_map" in config and not trust_remote_code and not _known_type(config):
+    if "auto_map" in config and not wanted.trust_remote_code and not _known_type(config):
         raise ModelError(
             f"model {found.name!r} comes with Python code of its own ({sorted(config['auto_map'])}). "
             "If you trust where it comes from, allow it with --trust-remote-code"
         )
+
+
+def _no_safetensors(name: str, config: Mapping[str, Any], source: str) -> str:
+    """What to do with a model whose page has pickled weights. config: its config.json."""
+    target = name.split("/")[-1]
+    ways = [
+        "convert it once where you trust it, and give the folder, --model ./"
+        f"{target}:\n     {_conversion(name, target, config)}"
+    ]
+    if source == "hub":
+        ways.insert(
+            0,
+            "many such pages have a pull request with the same weights as safetensors (on the page: "
+            'Community, "Adding `safetensors` variant of this model"): give its number N, '
+            "model.revision=refs/pr/N",
+        )
+    return (
+        f"model {name!r} has no safetensors weights where it comes from (pickled ones, which can run code, "
+        "are not fetched). What works:\n" + "\n".join(f"  {i}. {way}" for i, way in enumerate(ways, 1))
+    )
+
+
+def _conversion(source: str, target: str, config: Mapping[str, Any]) -> str:
+    """A command that writes a model with all that was saved of it, and its tokenizer, as safetensors."""
+    names = config.get("architectures") or ["AutoModel"]
+    code = (
+        f"from transformers import AutoTokenizer as T, {names[0]} as M; "
+        f"a, b = {json.dumps([source, target], ensure_ascii=False)}; "
+        "M.from_pretrained(a).save_pretrained(b); T.from_pretrained(a).save_pretrained(b)"
+    )
+    return f"python -c {shlex.quote(code)}"
 
 
 def _known_type(config: Mapping[str, Any]) -> bool:

@@ -311,6 +311,19 @@ def test_characters_that_the_tokenizer_cannot_represent(lost, severity):
         assert "bert-base-chinese" in finding.advice
 
 
+def test_characters_that_are_spelt_out_in_bytes():
+    chinese = [
+        (f"房间{a}{b}服务{b}{a}", "ab"[i % 2]) for i, a in enumerate("很不太真最") for b in "好坏大小新旧"
+    ]
+    known = facts(30, per_character=2.94)
+    finding = only(check(table(chinese), known), "characters-in-pieces")
+    assert finding.severity == "warning"
+    assert finding.title.startswith("minilm reads 2.9 tokens a character")
+    assert "2.9 times fewer tokens" in finding.advice
+    assert "bert-base-chinese" in finding.advice
+    assert "characters-in-pieces" not in codes(check(table(chinese), facts(30, per_character=1.1)))
+
+
 def test_rows_that_the_tokenizer_empties():
     lost = np.zeros(60, dtype=np.int64)
     lost[3] = 30

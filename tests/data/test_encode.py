@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lm_toys import byte_tokenizer
 from tiny import make_model_folder
 from transformers import AutoTokenizer
 
@@ -93,6 +94,19 @@ def test_lost_characters_and_unknown_tokens(tokenizer) -> None:
     assert found.lost.tolist() == [0, 0, 0, 1, 0, 0]
     assert found.unknown.tolist() == [0, 0, 0, 1, 0, 0]
     assert found.visible.tolist() == [16, 0, 320, 12, 4, 2]
+
+
+def test_tokens_a_character_are_without_special_tokens() -> None:
+    """Bytes in UTF-8: 3 of a Chinese character, 1 of a letter; spaces are tokens, too, and no characters."""
+    tokenizer = byte_tokenizer()
+    for texts, tokens in (
+        (["从前有"] * 3, 3.0),
+        (["abc"], 1.0),
+        (["从a", "b c"], (3 + 1 + 3) / 4),
+        ([" "], 0.0),
+    ):
+        found = facts(texts, encode(texts, tokenizer, cache=False), tokenizer, "bytes")
+        assert found.per_character == pytest.approx(tokens)
 
 
 @pytest.mark.real_data

@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
-from tiny import make_model_folder
+from tiny import dropping_tokenizer, make_model_folder
+from tokenizers.pre_tokenizers import Split
 from transformers import AutoTokenizer
 
 from tunelab.data.check_tags import split_units
 from tunelab.data.layout import align, encode_spans, pieces, windows
+from tunelab.data.offsets import with_places
 from tunelab.errors import DataError
 
 LENGTH = 16
@@ -99,3 +101,20 @@ def test_a_tokenizer_that_cannot_align_is_refused() -> None:
 
     with pytest.raises(DataError, match="fast tokenizer"):
         encode_spans(["a"], Slow(), "tag")
+
+
+def test_places_after_dropped_characters() -> None:
+    """`tokenizers` counts on as if what a model drops were not there: 北京 of ℃北京 would be at 0 to 2."""
+    tokenizer = dropping_tokenizer()
+    assert tokenizer("℃北京", return_offsets_mapping=True)["offset_mapping"] == [(0, 0), (0, 2)], "the trap"
+    texts = ["℃北京℉我爱", "我爱", "北℃京"]
+    found = with_places(tokenizer, texts)
+    assert found["offset_mapping"] == [[(0, 0), (1, 3), (4, 6)], [(0, 0), (0, 2)], [(0, 0), (0, 3)]]
+    assert found["input_ids"] == tokenizer(texts)["input_ids"]
+    pairs = with_places(tokenizer, ["℃℃我爱", "我"], ["北京", "<s>℃北京"])
+    assert pairs["offset_mapping"] == [
+        [(0, 0), (2, 4), (0, 0), (0, 2)], [(0, 0), (0, 1), (0, 0), (0, 3), (4, 6)]
+    ]  # fmt: skip
+    tokenizer.backend_tokenizer.pre_tokenizer = Split("℃", "isolated")
+    with pytest.raises(DataError, match=r"drops characters .*'℃'.* as in '北℃京'.*--model"):
+        with_places(tokenizer, ["北℃京"])

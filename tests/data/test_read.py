@@ -405,6 +405,14 @@ def test_split_column(tmp_path: Path) -> None:
         ),
         ({"train.csv": SMALL, "train_clean.csv": SMALL}, ["2 files look like train", "train_clean.csv"]),
         (
+            {"train.csv": SMALL, "my.test.csv": SMALL, "my.test.tsv": SMALL.replace(",", "\t")},
+            ["2 files look like test (my.test.csv, my.test.tsv)", "one by one"],
+        ),
+        (
+            {"train.csv": SMALL, "dev.csv": SMALL, "dev.jsonl": "{}", "test.csv": SMALL},
+            ["2 files look like valid (dev.csv, dev.jsonl)"],
+        ),
+        (
             {"train.csv": SMALL, "b.csv": SMALL, "c.csv": SMALL},
             ["not clear which is the test", "b.csv, c.csv"],
         ),
@@ -436,6 +444,33 @@ def test_a_left_over_file_of_another_layout_is_no_test(tmp_path: Path) -> None:
     table = read([tmp_path], COLUMNS)
     assert set(table.frame["split"]) == {"train"}
     assert told(table, "class.txt is left out", "does not fit")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "labels", "named"),
+    [
+        ("class.txt", "sports\nmoney\nart\n", "012", True),
+        ("label_names.txt", "体育\n财经\n艺术", "012", True),
+        ("class.txt", "sports\nmoney\n", "012", False),
+        ("class.txt", "sports\nmoney\nart\n", "123", False),
+        ("class.txt", "2\n0\n1\n", "012", False),
+        ("class.txt", "art\nart\nmoney\n", "012", False),
+        ("notes.txt", "sports\nmoney\nart\n", "012", False),
+        ("labels.txt", "a\0\1\nb\nc\n", "012", False),
+    ],
+)
+def test_a_file_of_names_for_numbers_is_told(
+    tmp_path: Path, name: str, content: str, labels: str, named: bool
+) -> None:
+    rows = [f"a nice text {i}\t{labels[i % 3]}\n" for i in range(12)]
+    for part in ("train", "test"):
+        write(tmp_path, f"{part}.txt", "".join(rows))
+    write(tmp_path, name, content)
+    for paths in ([tmp_path], [tmp_path / "train.txt", tmp_path / "test.txt"], [tmp_path / "train.txt"]):
+        table = read(paths, COLUMNS)
+        assert set(table.frame["label"]) == set(labels), "they stay as they are"
+        names = content.split()
+        assert told(table, f"{name} seems to name the labels 0 to 2", f"(0: {names[0]}, 1: ") == named
 
 
 def test_files_given_by_name_that_are_refused(tmp_path: Path) -> None:

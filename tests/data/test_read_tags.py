@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import tunelab
 from tunelab.data.read_tags import read_tags
 from tunelab.data.table import Table
 from tunelab.errors import DataError
@@ -137,6 +138,26 @@ def test_several_tags_on_a_word(tmp_path: Path) -> None:
     assert entities(table) == [[0, 3, "G"], [0, 7, "P"]]
     assert told(table, "several tags", "1 (row 1)")
     assert told(table, "overlap", "1 (row 1)")
+
+
+def test_broken_tags_are_a_finding(tmp_path: Path) -> None:
+    """An I- after O, and one after another type, among 22 sentences without fault; both are read as B-."""
+    good = "".join(f"w{i} O\nAnn{i} B-PER\nLee I-PER\n\n" for i in range(22))  # lines 1 to 88
+    content = good + "It O\nis O\nnot O\nAnn I-PER\nLee I-PER\n\nAnn B-PER\nRome I-LOC\nx O\n"
+    table, findings = tunelab.check(write(tmp_path, "a.conll", content), task="tag")
+    assert [entities(table, 22), entities(table, 23)] == [[[10, 17, "PER"]], [[0, 3, "PER"], [4, 8, "LOC"]]]
+    (finding,) = [f for f in findings if f.code == "broken-tags"]
+    assert (finding.severity, finding.count, finding.rows) == ("warning", 2, (22, 23))
+    assert finding.share == pytest.approx(2 / 24)
+    assert finding.title.endswith("tags that break the rules of their scheme (2 I- read as B-).")
+    assert finding.examples == (
+        "a.conll row 89: … O O I-PER→B-PER I-PER",
+        "a.conll row 95: B-PER I-LOC→B-LOC O",
+    )
+    tunelab.api.write_fixed(table, tmp_path / "mended.jsonl", "tag")
+    mended, findings = tunelab.check(tmp_path / "mended.jsonl", task="tag")
+    assert mended.frame["label"].tolist() == table.frame["label"].tolist()
+    assert "broken-tags" not in {f.code for f in findings}
 
 
 def test_json_layouts_agree(tmp_path: Path) -> None:

@@ -14,21 +14,31 @@ The numbers are those of ../shared/data/README.md, or are counted here from the 
 | 200 of 9,657 answers of cmrc2018 are not where they are said to be | moved where they are found, the others told | test_cmrc2018; test_read_questions.py::test_real_data |
 | csl_category has 44 % of its rows in one of 13 classes | told, and judged by macro F1 | test_csl_category |
 | five NER layouts | each read without a question | test_five_layouts; entities one by one: test_read_tags.py::test_real_data and test_real_traps, test_tags.py::test_real_files |
-| several tags on a word (wnut17, raw) | every entity is kept | test_read_tags.py::test_real_traps, test_tags.py::test_several_labels_a_tag_are_told |
+| several tags, joined by commas, on a word (emerging.test.conll of wnut17) | every entity is kept; told | test_five_layouts; test_read_tags.py::test_real_traps, test_tags.py::test_several_labels_a_tag_are_told |
+| wnut17 has two test files, as annotated and raw | asked which | test_wnut17 |
+| 4 sentences of resume_ner are cut within an entity, so that its tags break their rules | told, with the tags | test_resume_ner |
+| afqmc is two texts and a label without a header, and has no test file | asked for the columns; a test part is made, and told | test_afqmc |
+| online_shopping_10_cats has two columns that could be the label | asked which | test_online_shopping_10_cats |
+| thucnews_titles has numbers as labels, and their names in class.txt | told, not renamed | test_thucnews_titles |
+| stories260K-hf spells a Chinese character out in 3 tokens | told, with the number | test_stories260k |
+| tokens of tinystories-656k cross words | entities that cannot be found are told; refused where its tokens have no sure places | tasks/test_tag.py::test_a_tokenizer_whose_tokens_cross_words |
 | tinystories-656k drops characters in silence | an error where they matter, told where they are few | test_tinystories; tokens: test_encode.py::test_a_tokenizer_that_drops_characters_in_silence |
 | tinystories-656k stores its embeddings as lm_head | they are found | ../test_models.py::test_embeddings_stored_as_the_output_layer_are_found |
 """
 
 import csv
 import json
+import re
 from collections import Counter, defaultdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import tunelab
 from tunelab.data.findings import Finding
 from tunelab.data.table import Table
+from tunelab.errors import DataError
 
 pytestmark = pytest.mark.real_data
 
@@ -189,7 +199,8 @@ LAYOUTS = {
 
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_five_layouts(name: str, shared_data: Path) -> None:
-    """BIO with tabs, another order of columns, BMES, BIO by characters, and spans whose ends are inclusive."""
+    """BIO with tabs, the same with several tags joined by commas on a word, BMES, BIO by characters, and spans
+    whose ends are inclusive."""
     if not (shared_data / name).is_file():
         pytest.skip(f"no file {name}")
     rows, entities, notes = LAYOUTS[name]
@@ -203,6 +214,96 @@ def test_five_layouts(name: str, shared_data: Path) -> None:
     assert entities in (None, len(found))
     assert all(told(table, note) for note in notes), table.notes
     assert not [finding for finding in findings if finding.severity == "error"]
+
+
+def test_wnut17(shared_data: Path) -> None:
+    """Which of the two test files is meant only the user knows; given one by one they are read as they are."""
+    with pytest.raises(DataError) as caught:
+        tunelab.check(shared_data / "wnut17", task="tag")
+    said = str(caught.value)
+    assert "2 files look like test (emerging.test.annotated, emerging.test.conll)" in said
+    assert "give the files one by one" in said
+    names = ("wnut17train.conll", "emerging.dev.conll", "emerging.test.annotated")
+    table, _ = tunelab.check([shared_data / "wnut17" / name for name in names], task="tag")
+    assert Counter(table.frame["split"]) == {"train": 3394, "valid": 1009, "test": 1287}
+
+
+def test_resume_ner(shared_data: Path) -> None:
+    """An entity of two lines: B M | M E, whose first line ends within it and whose second begins so."""
+    table, findings = tunelab.check(shared_data / "resume_ner", task="tag")
+    broken = only(findings, "broken-tags")
+    assert (broken.severity, broken.count) == ("warning", 4)
+    assert "(2 M- read as E-, 2 M- read as B-)" in broken.title
+    lines = (shared_data / "resume_ner/train.char.bmes").read_text(encoding="utf-8").split("\n")
+    for row in broken.rows:
+        first = int(table.frame["row"][row]) - 1
+        own = [line.split()[1] for line in lines[first : lines.index("", first)]]
+        assert own[0][0] == "M" or own[-1][0] == "M"
+
+
+def test_afqmc(shared_data: Path) -> None:
+    from tunelab.config import DataConfig
+    from tunelab.data.split import make_splits
+
+    with pytest.raises(DataError, match=r"has no header.*--text NUMBER --text-pair NUMBER --label NUMBER"):
+        tunelab.check(shared_data / "afqmc", task="match")
+    columns = {"text": "1", "text_pair": "2", "label": "3"}
+    table, findings = tunelab.check(shared_data / "afqmc", task="match", **columns)
+    for split, name, zeros, ones in (("train", "train", 13422, 6578), ("valid", "dev", 2978, 1338)):
+        lines = (shared_data / f"afqmc/{name}.txt").read_text(encoding="utf-8").rstrip("\n").split("\n")
+        rows = table.frame[table.frame["split"] == split]
+        cells = [[cell.strip("\ufeff ") for cell in line.split("\t")] for line in lines]
+        assert rows[["text", "text_pair", "label"]].to_numpy().tolist() == cells
+        assert Counter(rows["label"]) == {"0": zeros, "1": ones}
+    assert told(table, "train.txt: no header")
+    assert not [finding for finding in findings if finding.severity == "error"]
+    (split,) = make_splits(table, np.arange(len(table)), DataConfig())
+    assert (len(split.train), len(split.valid), len(split.test)) == (18000, 4316, 2000)
+    assert set(table.frame["split"].iloc[split.test]) == {"train"}
+    assert any("test" in note for note in split.notes), split.notes
+
+
+def test_online_shopping_10_cats(shared_data: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        tunelab.check(shared_data / "online_shopping_10_cats")
+    said = str(caught.value)
+    assert "several columns could be the labels; they are 'cat' (as in \"书籍\")" in said
+    assert '\'label\' (as in "1" and "0"). Choose with --label NAME' in said
+    by_name = {
+        name: Counter(tunelab.check(shared_data / "online_shopping_10_cats", label=name)[0].frame["label"])
+        for name in ("cat", "label")
+    }
+    assert by_name["label"] == {"1": 5274, "0": 4900}
+    assert len(by_name["cat"]) == 9
+    assert by_name["cat"].total() == 10174
+
+
+def test_thucnews_titles(shared_data: Path) -> None:
+    table, _ = tunelab.check(shared_data / "thucnews_titles/dev.txt")
+    assert set(table.frame["label"]) == set("0123456789")
+    assert told(
+        table, "class.txt seems to name the labels 0 to 9", "(0: finance, 1: realty", "9: entertainment)"
+    )
+
+
+def test_stories260k(shared_data: Path) -> None:
+    """Tokens by transformers, of all texts; the doctor counts in 500 of them."""
+    transformers = pytest.importorskip("transformers")
+    folder = shared_data.parent / "models/stories260K-hf"
+    if not folder.is_dir():
+        pytest.skip(f"no model at {folder}")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    table, findings = tunelab.check(shared_data / "chnsenticorp_htl", model=str(folder))
+    texts = [text for text in table.frame["text"] if text]
+    ids = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+    share = sum(map(len, ids)) / sum(len("".join(text.split())) for text in texts)
+    assert share == pytest.approx(3, abs=0.2)
+    spelt = only(findings, "characters-in-pieces")
+    measured = re.search(r"reads (\d\.\d) tokens a character", spelt.title)
+    assert measured
+    assert float(measured[1]) == pytest.approx(share, abs=0.1)
+    _, findings = tunelab.check(shared_data / "sst2", model=str(folder))
+    assert "characters-in-pieces" not in {finding.code for finding in findings}
 
 
 def test_tinystories(shared_data: Path) -> None:

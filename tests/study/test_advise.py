@@ -22,6 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import tunelab
 from tunelab.api import study_config
+from tunelab.config import StudyConfig
 from tunelab.errors import ConfigError, DataError
 from tunelab.study import estimate
 from tunelab.study.advise import Advice, advise
@@ -297,6 +298,19 @@ def test_english_gets_the_packaged_model_on_a_small_machine_and_a_larger_one_on_
     assert {"en"} <= set(languages(on(SAMPLES / "reviews.csv"))[0])
 
 
+def test_chinese_texts_are_rewritten_by_chinese_models(tmp_path: Path) -> None:
+    """Those that rewrite's own error names stand first, and nothing made for English is among them."""
+    rows = [
+        {"source": f"今天第{i}场会议讨论了新的预算和明年的计划", "target": f"会议{i}"} for i in range(100)
+    ]
+    path = tmp_path / "data.jsonl"
+    path.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
+    advice = on(path, FAST, task="rewrite")
+    assert advice.models[0].name == "fnlp/bart-base-chinese"
+    assert all(set(known) & {"zh", "many"} for known in languages(advice))
+    assert any("no safetensors" in note for note in advice.notes)
+
+
 def test_other_languages_and_mixtures_get_multilingual_models(tmp_path: Path) -> None:
     words = [
         "Zimmer",
@@ -406,6 +420,114 @@ def test_the_command_is_one_that_compare_takes(name: str) -> None:
     context = group.commands["compare"].make_context("compare", words[2:])
     assert set(context.params["methods"].split(",")) <= set(METHODS)
     assert context.params["words"][0].endswith(name)
+
+
+class Typed(Exception):
+    """What `compare` was to run."""
+
+
+def typed(command: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The configuration and the device with which a study would begin."""
+    from tunelab.cli import main
+
+    def begin(config: Any, root: Path, device: str, *rest: object) -> None:
+        raise Typed(config, device)
+
+    monkeypatch.setattr("tunelab.study.compare.compare", begin)
+    monkeypatch.setattr(sys, "argv", shlex.split(command))
+    with pytest.raises(Typed) as caught:
+        main()
+    return caught.value.args
+
+
+def flags(i: int) -> dict[str, object]:
+    return {"what was said": f"comment number {i} on thing {i % 7}", "rude; or not": i % 2, "yes": i % 3 // 2}
+
+
+def bars(i: int) -> dict[str, object]:
+    return {"text": f"comment number {i} on thing {i % 7}", "label": ["a|b", "a", "b|c"][i % 3]}
+
+
+def answers(i: int) -> dict[str, object]:
+    return {"1": f"What is {i}?", "2": f"It is the number {i}.", "3": "No idea."}
+
+
+def spans(i: int) -> dict[str, object]:
+    return {
+        "text": f"{i} days in Rome",
+        "entities": json.dumps([{"start": 8 + len(str(i)), "end": 12 + len(str(i)), "label": "L"}]),
+    }
+
+
+#: Rows of a file, and what a user says of them and of the study.
+OWN: dict[str, tuple[Callable[[int], dict[str, object]], dict[str, Any]]] = {
+    "columns": (
+        flags,
+        {
+            "task": "multilabel",
+            "data": {"text": "what was said", "labels": "rude; or not,yes", "folds": 3, "split_seed": 7},
+            "train": {"learning_rate": 1e-05, "epochs": 2, "trackers": "wandb"},
+            "lora": {"rank": 4, "targets": ["query", "value"]},
+            "variants": ["lora.rank=64,lora.alpha=128"],
+            "augment": {"recipe": "swap,delete"},
+            "model": {"max_length": 64, "dropout": 0.2},
+            "search": {"budget": "30m", "early_stop": False},
+            "speed": {"packing": True},
+            "methods": ["head", "lora"],
+            "seeds": 2,
+            "race": True,
+        },
+    ),
+    "a sign": (bars, {"task": "multilabel", "data": {"separator": "|", "rows": 90, "fix": True}}),
+    "numbers": (answers, {"task": "prefer", "data": {"chosen": "2", "rejected": "3", "text": "1"}}),
+    "the task's own": (
+        spans,
+        {"task": "tag", "data": {"ends": "exclusive"}, "tag": {"head": "crf", "scheme": "IOBES"}},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_the_command_says_all_that_the_user_said(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The study that begins when it is typed differs from what was said in models, methods and effort alone."""
+    make, settings = OWN[name]
+    path = tmp_path / "it's mine.csv"
+    pd.DataFrame([make(i) for i in range(120)]).to_csv(path, index=False, header=name != "numbers")
+    asked = study_config(str(path), settings)
+    advice = advise(asked, "cpu", None, HERE)
+    begun, device = typed(advice.command, monkeypatch)
+    assert device == "cpu"
+    for part in StudyConfig.model_fields:
+        if part not in ("models", "methods", "model", "effort"):
+            assert getattr(begun, part) == getattr(asked, part), part
+    assert begun.model.model_copy(update={"name": asked.model.name}) == asked.model
+    assert begun.methods == (asked.methods or tuple(advice.models[0].costs))
+
+
+def test_a_second_model_is_compared_where_there_is_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two hours, or the budget: roberta-base alone takes 67 minutes here, the shortest other one 28 more."""
+    machine = replace(FAST, device="cpu")
+    advice = on(SAMPLES / "reviews.csv", machine)
+    begun, _ = typed(advice.command, monkeypatch)
+    first, other = (next(m for m in advice.models if m.name == name) for name in begun.models)
+    assert first is advice.models[0]
+    assert all(m.ready and m.fits and "made for English" in m.why for m in (first, other))
+    assert set(begun.methods) <= set(first.costs) & set(other.costs)
+    assert advice.command_seconds == pytest.approx(first.study_seconds + other.study_seconds)
+    assert advice.command_seconds < 2 * 3600
+    assert any(f"{first.name} and {other.name}" in note for note in advice.notes)
+    shortest = min(model.study_seconds for model in advice.models[1:])
+    minutes = int((first.study_seconds + shortest) / 60)
+    for budget, models in ((minutes - 1, ()), (minutes + 1, (first.name, "minilm"))):
+        short = on(SAMPLES / "reviews.csv", machine, search={"budget": f"{budget}m"})
+        begun, _ = typed(short.command, monkeypatch)
+        assert begun.models == models
+        assert models or begun.model.name == first.name
+    given = on(SAMPLES / "reviews.csv", machine, models=["minilm", "mine"])
+    assert typed(given.command, monkeypatch)[0].models == ("minilm", "mine")
+    assert any("those you gave" in note for note in given.notes)
 
 
 def test_every_task_has_models() -> None:

@@ -198,6 +198,28 @@ def test_the_doctor_on_conversations(tmp_path: Path) -> None:
     assert (groups[3], groups[40]) == ("Say 3", "Say 3!")
 
 
+def test_check_says_how_the_rows_are_written(tmp_path: Path) -> None:
+    """Which template is used, what it leaves open, and a row as the model reads it."""
+    path = tmp_path / "data.json"
+    path.write_text(
+        json.dumps([{"instruction": f"Say {i}", "output": f"It is {i}"} for i in range(40)]), "utf-8"
+    )
+    folder = language_model(tmp_path / "model")
+    table, _ = tunelab.check(path, task="instruct", model=str(folder))
+    assert "chat template: alpaca (the tokenizer has none)" in table.notes
+    assert table.notes[-1].endswith("\n<s>### Instruction:\nSay 0\n\n### Response:\n⟦It is 0</s>⟧")
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}assistant: {% endif %}"
+    )
+    tokenizer.save_pretrained(folder)
+    table, _ = tunelab.check(path, task="instruct", model=str(folder))
+    assert [note for note in table.notes if "the tokenizer's chat template has no generation marks" in note]
+    assert table.notes[-1].endswith("\nuser: Say 0\nassistant: ⟦It is 0\n</s>⟧")
+    assert not [note for note in tunelab.check(path, task="instruct")[0].notes if "template" in note]
+
+
 def test_a_part_without_any_answer_left_is_refused(tmp_path: Path) -> None:
     """The prompts of the three validation rows alone are longer than what the model is shown."""
     rows = [{"instruction": f"Say {i}", "output": f"It is {i}", "split": "train"} for i in range(40)]

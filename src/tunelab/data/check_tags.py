@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from tunelab.data.conll import UNSPACED
-from tunelab.data.findings import Finding, Patient, found, listing, percent, rows_of
+from tunelab.data.findings import Finding, Patient, Severity, found, listing, percent, rows_of
 from tunelab.data.layout import Encoded
 from tunelab.data.table import Table
 from tunelab.data.tags import Entity, entities_over_units
@@ -18,11 +18,15 @@ __all__ = ["check_fit", "check_tags", "entities_in", "split_units"]
 _FEW_IN_ALL = 20
 #: A type with fewer entities than this cannot be judged, and hardly learnt.
 _RARE = 10
+#: Share of the entities that a model's tokens may fail to express before it is no model for these texts.
+_TOO_MANY_LOST = 0.5
 
 _BY_CHARACTER = re.compile(r"\S")
 #: Characters of scripts without spaces one by one, other letters and digits together, the rest one by one.
 _PIECE = re.compile(rf"{UNSPACED.pattern}|(?:(?!{UNSPACED.pattern})\w)+|[^\w\s]")
 _RUN = re.compile(rf"{UNSPACED.pattern}|(?:(?!{UNSPACED.pattern})\S)+")
+#: Letters of a tag and of what it is read as, as conll.py writes them.
+_CHANGED = re.compile(r"(\w)\S*→(\w)")
 _EDGES = re.compile(r"(?P<before>[^\w\s]*)(?P<word>.*?)(?P<after>[^\w\s]*)", re.DOTALL)
 
 
@@ -77,7 +81,13 @@ def check_tags(p: Patient) -> list[Finding]:
         title = f"No entity is marked in any of the {rows_of(len(rows))}."
         advice = "Look at the column of the tags: --label NAME (a number from 1 where there is no header)."
         return [found(p.table, "no-entities", "error", title, rows, advice, examples=())]
-    return [*_types(p, entities), *_crossed(p, entities), *_bordered(p, entities), *_without(p, entities)]
+    return [
+        *_types(p, entities),
+        *_broken(p),
+        *_crossed(p, entities),
+        *_bordered(p, entities),
+        *_without(p, entities),
+    ]
 
 
 def _types(p: Patient, entities: dict[int, list[Entity]]) -> list[Finding]:
@@ -106,6 +116,27 @@ def _types(p: Patient, entities: dict[int, list[Entity]]) -> list[Finding]:
         advice = "Their scores will be little more than chance; label more of them, or merge types."
         findings.append(found(p.table, "rare-type", "warning", title, advice=advice, count=len(rare)))
     return findings
+
+
+def _broken(p: Patient) -> list[Finding]:
+    """Tags that their scheme does not write, as an inner one without a first one."""
+    if "broken" not in p.table.frame:
+        return []
+    cells = p.table.frame["broken"].tolist()
+    rows = [int(row) for row in np.flatnonzero(p.usable) if cells[row]]
+    if not rows:
+        return []
+    changes = Counter(pair for row in rows for pair in _CHANGED.findall(cells[row]))
+    told = ", ".join(f"{count:,} {old}- read as {new}-" for (old, new), count in changes.most_common())
+    title = (
+        f"{rows_of(len(rows))} ({percent(len(rows) / p.usable.sum())}) {'has' if len(rows) == 1 else 'have'} "
+        f"tags that break the rules of their scheme ({told})."
+    )
+    advice = (
+        "They are read as conlleval reads them, which need not be what was meant: look whether a tag is "
+        "missing, or of another type than the one before it."
+    )
+    return [found(p.table, "broken-tags", "warning", title, rows, advice, show=cells.__getitem__)]
 
 
 def _crossed(p: Patient, entities: dict[int, list[Entity]]) -> list[Finding]:
@@ -157,68 +188,62 @@ def check_fit(table: Table, encoded: Encoded) -> list[Finding]:
     """Entities that the units, or a model's tokens, cannot express: they are missed whatever is learnt."""
     units = encoded.units
     assert units is not None
-    labels = table.frame["label"].tolist()
-    cut, gone, all_of_them = [], [], 0
-    for row, label in enumerate(labels):
+    begins, ends = (np.isin(np.arange(len(units.spans)), which) for which in units.spoken())
+    cut, gone, within, count = [], [], [], 0
+    for row, label in enumerate(table.frame["label"].tolist()):
         own = entities_in(label)
-        all_of_them += len(own)
+        count += len(own)
         which = units.of(row)
-        _, misfits = entities_over_units(own, [(int(a), int(b)) for a, b in units.spans[which]])
+        taken, misfits = entities_over_units(own, [(int(a), int(b)) for a, b in units.spans[which]])
         cut += [row] * sum(misfit.reason != "overlap" for misfit in misfits)
-        starts = dict(zip(units.spans[which, 0].tolist(), units.tokens[which].tolist(), strict=True))
-        gone += [row] * sum(starts.get(start, 0) < 0 for start, _, _ in own)
-    return [*_cut(table, cut, all_of_them), *_gone(table, gone, all_of_them), *_shared(table, encoded)]
+        for start, end, _ in taken:
+            first, last = which.start + start, which.start + end - 1
+            if min(units.tokens[first], units.tokens[last]) < 0:
+                gone.append(row)
+            elif not (begins[first] and ends[last]):
+                within.append(row)
+    return [*_cut(table, cut, count), *_gone(table, gone, count), *_within(table, within, count)]
 
 
 def _cut(table: Table, rows: Sequence[int], count: int) -> list[Finding]:
     if not rows:
         return []
-    title = f"{len(rows):,} of {count:,} entities ({percent(len(rows) / count)}) begin or end inside a word."
+    title = f"{_told(rows, count)} begin or end inside a word."
     advice = "Words are labelled whole, so these can never be found exactly; look at their places."
-    return [_of(table, "entity-cuts-word", title, rows, advice, len(rows) > 0.05 * count)]
+    return [
+        _of(table, "entity-cuts-word", title, rows, advice, "warning" if len(rows) > 0.05 * count else "info")
+    ]
 
 
 def _gone(table: Table, rows: Sequence[int], count: int) -> list[Finding]:
     if not rows:
         return []
-    title = f"{len(rows):,} of {count:,} entities begin with characters that the tokenizer drops."
-    advice = "They cannot be learnt with this model; another tokenizer may keep them."
-    return [_of(table, "entity-not-tokenized", title, rows, advice, True)]
+    title = f"{_told(rows, count)} begin or end with characters that the tokenizer drops."
+    advice = "They cannot be found with this model, and count as missed; another tokenizer may keep them."
+    return [_of(table, "entity-not-tokenized", title, rows, advice, _severity(rows, count))]
 
 
-def _shared(table: Table, encoded: Encoded) -> list[Finding]:
-    """Units that share their token with another one get its label."""
-    units = encoded.units
-    assert units is not None
-    known = units.tokens >= 0
-    owner = np.where(known, units.tokens, 0)
-    second = np.flatnonzero(known & (encoded_owner(encoded, owner) != np.arange(len(owner))))
-    if not len(second):
-        return []
-    item = np.searchsorted(units.starts, second, side="right") - 1
-    at = {row: entities_in(table.frame["label"].iloc[row]) for row in np.unique(item).tolist()}
-    begins = [
-        int(row)
-        for row, unit in zip(item, second, strict=True)
-        if any(start == units.spans[unit, 0] for start, _, _ in at[int(row)])
-    ]
-    if not begins:
+def _within(table: Table, rows: Sequence[int], count: int) -> list[Finding]:
+    if not rows:
         return []
     title = (
-        f"{len(begins):,} entities begin within a token of this model (its tokens are longer than the "
-        "labelled units)."
+        f"{_told(rows, count)} begin or end within a token of this model, which holds more than one of the "
+        "labelled units."
     )
-    advice = "They cannot be found with this model; one with smaller tokens (by characters) can."
-    return [_of(table, "entity-within-token", title, begins, advice, True)]
+    advice = (
+        "They cannot be found exactly with this model, and count as missed; one with smaller tokens, or with "
+        "tokens that end where words do, can."
+    )
+    return [_of(table, "entity-within-token", title, rows, advice, _severity(rows, count))]
 
 
-def encoded_owner(encoded: Encoded, tokens: np.ndarray) -> np.ndarray:
-    """The unit that each of these tokens speaks for."""
-    assert encoded.units is not None
-    owners: np.ndarray = encoded.units.owners[tokens]
-    return owners
+def _told(rows: Sequence[int], count: int) -> str:
+    return f"{len(rows):,} of {count:,} entities ({percent(len(rows) / count)})"
 
 
-def _of(table: Table, code: str, title: str, rows: Sequence[int], advice: str, bad: bool) -> Finding:
-    shown = list(dict.fromkeys(rows))
-    return found(table, code, "warning" if bad else "info", title, shown, advice, count=len(rows))
+def _severity(rows: Sequence[int], count: int) -> Severity:
+    return "error" if len(rows) > _TOO_MANY_LOST * count else "warning"
+
+
+def _of(table: Table, code: str, title: str, rows: Sequence[int], advice: str, severity: Severity) -> Finding:
+    return found(table, code, severity, title, list(dict.fromkeys(rows)), advice, count=len(rows))

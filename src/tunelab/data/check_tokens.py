@@ -21,6 +21,8 @@ __all__ = ["check_tokens"]
 
 _TOO_MANY_LOST, _SOME_LOST = 0.3, 0.02  # share of tokens or characters the tokenizer cannot represent
 _TOO_MANY_EMPTIED = 0.1
+#: Tokens a character; a model that knows a script needs 1 at most, a spelt-out character 2 to 4.
+_LETTERS = 1.5
 _UNFAIR = 0.1  # share of its tokens that a class may lose more than all rows together
 
 _ANY_SCRIPT = "xlm-roberta-base, bert-base-multilingual-cased or Qwen/Qwen3-0.6B"
@@ -38,7 +40,8 @@ def check_tokens(patient: Patient, tokens: TokenFacts, max_length: int | None) -
         return [of_drawn(finding, tokens.rows) for finding in found_]
     if not patient.usable.any():
         return []
-    findings = [*_lost(patient, tokens), *_emptied(patient, tokens), _lengths(patient, tokens)]
+    findings = [*_lost(patient, tokens), *_emptied(patient, tokens), *_spelt(patient, tokens)]
+    findings.append(_lengths(patient, tokens))
     return findings + (_truncated(patient, tokens, max_length) if max_length else [])
 
 
@@ -84,11 +87,35 @@ def _lost(p: Patient, t: TokenFacts) -> list[Finding]:
 def _suited(t: TokenFacts) -> str:
     """Models whose tokenizers know the script that is lost most."""
     characters = list(t.lost_characters)
-    weights = np.array([t.lost_characters[c] for c in characters])
-    totals = (
-        (script_counts(characters) * weights[:, None]).sum(axis=0) if characters else np.zeros(len(SCRIPTS))
-    )
-    return _MODELS.get(SCRIPTS[int(totals.argmax())], _ANY_SCRIPT) if totals.any() else _ANY_SCRIPT
+    weights = np.array([t.lost_characters[c] for c in characters], dtype=np.int64)
+    return _that_know((script_counts(characters) * weights[:, None]).sum(axis=0))
+
+
+def _that_know(letters: np.ndarray) -> str:
+    """Models whose tokenizers know the script with the most letters. letters: of each of `SCRIPTS`."""
+    return _MODELS.get(SCRIPTS[int(letters.argmax())], _ANY_SCRIPT) if letters.any() else _ANY_SCRIPT
+
+
+def _spelt(p: Patient, t: TokenFacts) -> list[Finding]:
+    """Characters that are spelt out in bytes: nothing is lost, but time and room."""
+    if t.per_character < _LETTERS:
+        return []
+    rows = np.flatnonzero(p.usable)
+    suited = _that_know(script_counts([p.texts[row] for row in rows[:1000]]).sum(axis=0))
+    return [
+        found(
+            p.table,
+            "characters-in-pieces",
+            "warning",
+            f"{t.tokenizer_name} reads {t.per_character:.1f} tokens a character: it knows few of these "
+            "characters as wholes, and spells the others out in bytes.",
+            rows,
+            "A model made for this text, at 1 token a character or less, has to read "
+            f"{t.per_character:.1f} times fewer tokens: it is faster by as much, and as much more of a text "
+            f"fits into model.max_length. Such as {suited}.",
+            examples=(),
+        )
+    ]
 
 
 def _emptied(p: Patient, t: TokenFacts) -> list[Finding]:

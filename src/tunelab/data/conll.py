@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from tunelab.data.grid import norm, preview, shorten
-from tunelab.data.items import Part, as_json, rows_named, told_of
-from tunelab.data.tags import Entity, entities_of, entities_over_characters, recognise, repairs
+from tunelab.data.items import Part, as_json, told_of
+from tunelab.data.tags import Entity, entities_of, entities_over_characters, recognise, repairs, tags_of
 from tunelab.errors import DataError, did_you_mean
 
 __all__ = ["TAG", "UNSPACED", "by_character", "join", "overlap", "read_conll", "tagged"]
@@ -239,8 +239,8 @@ def _refusal(name: str, body: _Body, width: int, tags: int) -> str:
 def tagged(
     name: str, lines: Sequence[int], sentences: Sequence[tuple[Sequence[str], Sequence[str]]]
 ) -> tuple[dict[str, list[str]], list[str]]:
-    """The cells text, label and units of sentences, and notes. sentences: words and tags of each; lines:
-    the row of each.
+    """The cells text, label and units of sentences, "broken" where tags break the rules of their scheme (the
+    tags, and what they are read as), and notes. sentences: words and tags of each; lines: the row of each.
 
     Raises:
         DataError: the tags mix the letters of several schemes.
@@ -248,12 +248,11 @@ def tagged(
     plain = not all(TAG.fullmatch(tag) for tag in {tag for _, tags in sentences for tag in tags})
     layers = [_layers(tags, plain) for _, tags in sentences]
     flat = [layer for own in layers for layer in own]
-    rows = [line for line, own in zip(lines, layers, strict=True) for _ in own]
     try:
         found = recognise(flat)
     except DataError as error:
         raise DataError(f"{name}: {error}") from None
-    broken = repairs(flat, found.scheme)
+    broken = repairs(flat, found.scheme).rows
     characters = by_character([word for words, _ in sentences for word in words])
     texts, units, labels = [], [], []
     for (words, _), own in zip(sentences, layers, strict=True):
@@ -266,11 +265,27 @@ def tagged(
     notes = [
         f"{name}: the tags are in the scheme {found.scheme}",
         *(f"{name}: {doubt}" for doubt in found.doubts),
-        *([f"{name}: {broken} ({rows_named([rows[i] for i in broken.rows])})"] if broken.rows else []),
         *told_of(name, several, "sentences with several tags on a word, the entities of each are kept"),
         *told_of(name, crossing, "sentences with entities that overlap"),
     ]
-    return {"text": texts, "label": [as_json(own) for own in labels], "units": units}, notes
+    made = {"text": texts, "label": [as_json(own) for own in labels], "units": units}
+    if broken:
+        item = [i for i, own in enumerate(layers) for _ in own]
+        shown = {item[i]: _as_read(flat[i], found.scheme) for i in reversed(broken)}
+        made["broken"] = [shown.get(i, "") for i in range(len(layers))]
+    return made, notes
+
+
+def _as_read(tags: Sequence[str], scheme: str) -> str:
+    """The tags from shortly before the first that breaks a rule; those that do with what they are read as.
+
+    >>> _as_read(["O", "O", "O", "O", "I-PER", "I-PER"], "BIO")
+    '… O O I-PER→B-PER I-PER'
+    """
+    read = tags_of(entities_of(tags, scheme), len(tags), scheme)
+    shown = [old if old[0] == new[0] else f"{old}→{new}" for old, new in zip(tags, read, strict=True)]
+    first = max(0, next(i for i, tag in enumerate(shown) if "→" in tag) - 2)
+    return " ".join((["…"] if first else []) + shown[first:])
 
 
 def _over(tags: Sequence[str], scheme: str, places: Sequence[Sequence[int]]) -> list[Entity]:

@@ -19,6 +19,7 @@ import numpy as np
 
 from tunelab.data.encode import Tokens
 from tunelab.data.layout import OVERLAP, Encoded, Units, pieces
+from tunelab.data.offsets import with_places
 from tunelab.errors import DataError
 
 __all__ = ["NOWHERE", "cut_questions", "encode_contexts", "is_null", "windows_of"]
@@ -109,16 +110,7 @@ def _whole(
     seconds: list[int] = []
     for first in range(0, len(questions), _BATCH):
         part = slice(first, first + _BATCH)
-        found = tokenizer(
-            list(questions[part]),
-            list(contexts[part]),
-            truncation=False,
-            padding=False,
-            return_attention_mask=False,
-            return_token_type_ids=with_types,
-            return_offsets_mapping=True,
-            verbose=False,
-        )
+        found = with_places(tokenizer, questions[part], contexts[part], return_token_type_ids=with_types)
         ids += [np.asarray(row, dtype=np.int32) for row in found["input_ids"]]
         spans += [np.asarray(row, dtype=np.int32).reshape(-1, 2) for row in found["offset_mapping"]]
         types += [np.asarray(row, dtype=np.int8) for row in found["token_type_ids"]] if with_types else []

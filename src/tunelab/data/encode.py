@@ -21,7 +21,7 @@ from tunelab.data.plain import blocks, code_points
 from tunelab.data.token_file import Writer, by_reference, opened, stored
 from tunelab.files import cache_folder
 
-__all__ = ["Tokens", "encode", "facts", "kept_of_both"]
+__all__ = ["Tokens", "encode", "facts", "kept_of_both", "unrepresentable"]
 
 log = logging.getLogger("tunelab")
 
@@ -29,6 +29,7 @@ _FORMAT = "4"  # part of the cache key: raise it when what is stored changes
 _BATCH = 2000  # texts a tokenizer call: bounds memory, and lets Ctrl-C through
 _BLOCK = 1_000_000  # characters looked at together
 _POINTS = 0x110000  # Unicode's code points
+_SAMPLE, _LONG = 500, 2000  # texts, and characters of each, in which tokens a character are counted
 
 
 @dataclass(frozen=True)
@@ -284,7 +285,7 @@ def facts(texts: Sequence[str], tokens: Tokens, tokenizer: Any, name: str) -> To
         counts += np.bincount(code_points("".join(block)), minlength=_POINTS)
     there = [chr(code) for code in np.flatnonzero(counts)]
     visible = [c for c in there if not c.isspace() and unicodedata.category(c)[0] not in "MC"]
-    bad = sorted(_unrepresentable(visible, tokenizer, unknown_id), key=lambda c: (-counts[ord(c)], c))
+    bad = sorted(unrepresentable(visible, tokenizer, unknown_id), key=lambda c: (-counts[ord(c)], c))
     return TokenFacts(
         lengths=tokens.lengths,
         unknown=_unknown(tokens, unknown_id),
@@ -292,7 +293,19 @@ def facts(texts: Sequence[str], tokens: Tokens, tokenizer: Any, name: str) -> To
         lost=_of_these(texts, bad),
         visible=_of_these(texts, visible),
         tokenizer_name=name,
+        per_character=_per_character(texts, visible, tokenizer),
     )
+
+
+def _per_character(texts: Sequence[str], visible: Sequence[str], tokenizer: Any) -> float:
+    """Tokens for each visible character, without special tokens, in texts from the first to the last."""
+    places = np.unique(np.linspace(0, len(texts) - 1, min(len(texts), _SAMPLE)).astype(np.int64))
+    some = [texts[i][:_LONG] for i in places]
+    characters = int(_of_these(some, visible).sum())
+    if not characters:
+        return 0.0
+    rows = tokenizer(some, add_special_tokens=False, return_attention_mask=False, verbose=False)
+    return sum(map(len, rows["input_ids"])) / characters
 
 
 def _unknown(tokens: Tokens, unknown_id: int | None) -> np.ndarray:
@@ -327,7 +340,8 @@ def _per_row(hits: np.ndarray, starts: np.ndarray) -> np.ndarray:
     return rows
 
 
-def _unrepresentable(characters: list[str], tokenizer: Any, unknown_id: int | None) -> set[str]:
+def unrepresentable(characters: list[str], tokenizer: Any, unknown_id: int | None) -> set[str]:
+    """Those of which the tokenizer makes nothing, or (where it has one) its unknown token, each by itself."""
     if not characters:
         return set()
     rows = tokenizer(characters, add_special_tokens=False, return_attention_mask=False, verbose=False)

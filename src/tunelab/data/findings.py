@@ -64,7 +64,8 @@ class TokenFacts:
     lengths: [N] tokens with specials, before truncation; unknown: [N] unknown tokens;
     lost_characters: character -> how often it occurs, for those the tokenizer cannot represent;
     lost: [N] such characters in each row; visible: [N] characters that are no space; rows: [N] positions in
-    the table, where they were drawn from it (None: all of it).
+    the table, where they were drawn from it (None: all of it). per_character: tokens for each visible
+    character, special tokens and templates left out, in some of the rows.
     """
 
     lengths: np.ndarray
@@ -74,6 +75,7 @@ class TokenFacts:
     visible: np.ndarray
     tokenizer_name: str
     rows: np.ndarray | None = None
+    per_character: float = 0.0
 
 
 @dataclass(frozen=True)

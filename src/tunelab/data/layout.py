@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from tunelab.data.encode import Tokens
+from tunelab.data.offsets import with_places
 from tunelab.errors import DataError
 
 __all__ = ["Encoded", "Units", "align", "encode_spans", "pieces", "specials", "windows"]
@@ -44,6 +45,13 @@ class Units:
     def of(self, item: int) -> slice:
         """The parts of an item."""
         return slice(int(self.starts[item]), int(self.starts[item + 1]))
+
+    def spoken(self) -> tuple[np.ndarray, np.ndarray]:
+        """[V] the first and [V] the last of the parts in a token, of every token that speaks for any."""
+        known = self.tokens >= 0
+        again = np.zeros(len(known) + 1, dtype=bool)
+        again[1:-1] = known[1:] & (self.tokens[1:] == self.tokens[:-1])
+        return np.flatnonzero(known & ~again[:-1]), np.flatnonzero(known & ~again[1:])
 
     def joined(self, other: "Units", before: int) -> "Units":
         """The parts of these items, then those of others, whose tokens lie after `before` tokens of these."""
@@ -131,7 +139,7 @@ def encode_spans(texts: Sequence[str], tokenizer: Any, task: str) -> tuple[Token
     (0, 0 for special tokens).
 
     Raises:
-        DataError: the tokenizer cannot tell which characters a token stands for.
+        DataError: the tokenizer does not tell which characters a token stands for.
     """
     if not getattr(tokenizer, "is_fast", False):
         raise DataError(
@@ -142,15 +150,7 @@ def encode_spans(texts: Sequence[str], tokenizer: Any, task: str) -> tuple[Token
     ids: list[np.ndarray] = []
     spans: list[np.ndarray] = []
     for first in range(0, len(texts), _BATCH):
-        found = tokenizer(
-            list(texts[first : first + _BATCH]),
-            truncation=False,
-            padding=False,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            return_offsets_mapping=True,
-            verbose=False,
-        )
+        found = with_places(tokenizer, texts[first : first + _BATCH], return_token_type_ids=False)
         ids += [np.asarray(row, dtype=np.int32) for row in found["input_ids"]]
         spans += [np.asarray(row, dtype=np.int32).reshape(-1, 2) for row in found["offset_mapping"]]
     starts = np.zeros(len(ids) + 1, dtype=np.int64)

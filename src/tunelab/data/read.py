@@ -13,7 +13,7 @@ import pandas as pd
 from tunelab.data.columns import cells, find_columns, known_names, same_columns
 from tunelab.data.formats import load_grid
 from tunelab.data.grid import Grid, norm
-from tunelab.data.sources import Source, find_sources, split_column
+from tunelab.data.sources import Source, find_sources, names_beside, split_column
 from tunelab.data.table import Column, Table
 from tunelab.errors import DataError, did_you_mean
 
@@ -123,6 +123,8 @@ def read(
             frames.append(frame)
             read_from.append(source)
     frame, told = _split_column(first, frames, read_from)
+    if "label" in frame:
+        told = [*told, *names_beside([source.path for source in read_from], frame["label"].unique())]
     return Table(
         frame=frame,
         columns={role: first.names[place] for role, place in places.items()},

@@ -58,7 +58,8 @@ def read_tags(files: Sequence[str | Path], chosen: Mapping[str, str]) -> Table:
     chosen: "text" and "label" -> columns; "ends" -> "inclusive" or "exclusive", where asked for.
     The frame has, besides split, file and row: text; label, JSON `[[start, end, "TYPE"], ...]` with character
     offsets, ends exclusive, sorted; units, JSON `[[start, end], ...]` of the given words, or "" (a column
-    "units" beside entities by their places gives them, too).
+    "units" beside entities by their places gives them, too); perhaps broken, where tags break the rules of
+    their scheme: the tags, and what they are read as.
 
     Raises:
         DataError: a file cannot be read, or it is not clear what is meant; nothing is guessed.

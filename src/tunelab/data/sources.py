@@ -2,17 +2,17 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tunelab.data.decode import must_exist
+from tunelab.data.decode import decode, file_bytes, must_exist
 from tunelab.data.formats import KNOWN, ending
 from tunelab.data.grid import norm
 from tunelab.data.table import SPLITS
 from tunelab.errors import DataError
 
-__all__ = ["Source", "find_sources", "split_column", "split_named"]
+__all__ = ["Source", "find_sources", "names_beside", "split_column", "split_named"]
 
 _WORDS = {"train": "train|training", "valid": "val|valid|validation|dev|devel|development|eval|evaluation"}
 _WORDS |= {"test": "test|testing"}
@@ -23,6 +23,7 @@ _SPLIT_VALUES = {
     **dict.fromkeys(("valid", "val", "dev", "validation", "eval", "验证", "验证集"), "valid"),
     **dict.fromkeys(("test", "testing", "测试", "测试集"), "test"),
 }
+_LABEL_NAMES = re.compile(r"(class|label|categor|类别|标签|分类)[^.]*(\.txt)?$", re.IGNORECASE)
 _SHARD = re.compile(r"-\d{5}-of-\d{5}")
 _PAPERS = re.compile(
     r"(readme|licen[cs]e|notice|changelog|citation|contributing|copying|makefile)\b", re.IGNORECASE
@@ -203,6 +204,45 @@ def _meaning(path: Path) -> str:
     return {"train": "training", "valid": "validation", "test": "test"}.get(
         split, "none of train, valid, test"
     )
+
+
+def names_beside(used: Sequence[Path], labels: Iterable[str]) -> list[str]:
+    """A note where labels are the numbers from 0 on and a small file beside the data, named for classes or
+    labels, has a line for each: it seems to name them. Nothing is renamed."""
+    numbers = {label for label in labels if label}
+    if len(numbers) < 2 or numbers != set(map(str, range(len(numbers)))):
+        return []
+    notes = []
+    for path in _named_for_labels(used):
+        try:
+            text, _ = decode(file_bytes(path), path.name)
+        except DataError:  # (it is none of the data)
+            continue
+        names = [line.strip() for line in text.splitlines() if line.strip()]
+        if len(names) == len(set(names)) == len(numbers) and set(names) != numbers:
+            shown = ", ".join(f"{i}: {name}" for i, name in enumerate(names[:3]))
+            more = f", … {len(names) - 1}: {names[-1]}" if len(names) > 3 else ""
+            notes.append(
+                f"{path.name} seems to name the labels 0 to {len(names) - 1}, a line each ({shown}{more}); "
+                "the labels stay numbers"
+            )
+    return notes
+
+
+def _named_for_labels(used: Sequence[Path]) -> list[Path]:
+    """Small text files in the folder of the data that are named for classes or labels."""
+    try:
+        beside = sorted(used[0].parent.iterdir())
+        return [
+            path
+            for path in beside
+            if _LABEL_NAMES.match(path.name)
+            and path not in used
+            and path.is_file()
+            and path.stat().st_size < 1e5
+        ]
+    except OSError:  # (a folder may be entered and not be listed)
+        return []
 
 
 def split_column(

@@ -273,20 +273,14 @@ class Repairs:
     read as) -> units, such as ("I", "B"): an inner unit without a beginning is taken as one; rows: positions
     of the sentences.
 
-    >>> str(repairs([["O", "I-PER"], ["B-PER", "O"]], "BIO"))
-    'the rules of the tags are broken in 1 of 2 sentences with entities (1 I- read as B-)'
+    >>> repairs([["O", "I-PER"], ["B-PER", "O"]], "BIO")
+    Repairs(sequences=1, tagged=2, changes={('I', 'B'): 1}, rows=(0,))
     """
 
     sequences: int
     tagged: int
     changes: dict[tuple[str, str], int]
     rows: tuple[int, ...]
-
-    def __str__(self) -> str:
-        often_first = sorted(self.changes.items(), key=lambda change: -change[1])
-        told = ", ".join(f"{count:,} {found}- read as {taken}-" for (found, taken), count in often_first)
-        where = f"{self.sequences:,} of {self.tagged:,} sentences with entities"
-        return f"the rules of the tags are broken in {where}" + (f" ({told})" if told else "")
 
 
 def repairs(sequences: Sequence[Sequence[str]], scheme: str) -> Repairs:

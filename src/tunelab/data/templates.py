@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from tunelab.data.messages import Message
+from tunelab.data.offsets import with_places
 from tunelab.errors import ConfigError, DataError
 
 __all__ = ["Turns", "as_tokens", "dress", "has_marks", "prompt_tokens", "stop_tokens"]
@@ -249,14 +250,8 @@ def _tokenized(tokenizer: Any, rendered: Sequence[_Rendered], ends: set[int]) ->
             f"the tokenizer {type(tokenizer).__name__} does not say which characters a token stands for, so "
             "answers cannot be found among the tokens: instruct needs a fast tokenizer (tokenizer.json)"
         )
-    found = tokenizer(
-        [each.text for each in rendered],
-        add_special_tokens=False,
-        return_attention_mask=False,
-        return_token_type_ids=False,
-        return_offsets_mapping=True,
-        verbose=False,
-    )
+    texts = [each.text for each in rendered]
+    found = with_places(tokenizer, texts, add_special_tokens=False, return_token_type_ids=False)
     end = tokenizer.eos_token_id
     return [
         _turns(np.asarray(ids, dtype=np.int32), np.asarray(offsets, dtype=np.int64), each, ends, end)

@@ -25,7 +25,7 @@ from tunelab.data.table import Column, Table
 __all__ = ["file_rows", "told_apart"]
 
 #: Columns of a table that a reader makes by itself.
-_MADE = frozenset(("split", "file", "row", "said", "given"))
+_MADE = frozenset(("split", "file", "row", "said", "given", "broken"))
 #: Names that readers know, where the task has no `Column` that says one.
 _NAMES = {
     "entities": "entities",

@@ -7,12 +7,15 @@ memory is arithmetic (estimate.py), what is said of quality is expectation (rule
 
 import json
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from tunelab import tasks
-from tunelab.config import ModelConfig, StudyConfig
+from tunelab.config import ModelConfig, StudyConfig, parse_settings
 from tunelab.data.check import Finding, drop_unusable, stop_on_errors
 from tunelab.errors import ConfigError, DataError
 from tunelab.models import DEFAULT_LENGTH, PACKAGED, locate
@@ -23,6 +26,11 @@ from tunelab.study.prepare import examine
 from tunelab.study.rules import NIGHT, MethodAdvice, ModelAdvice, Rules
 
 __all__ = ["Advice", "advise"]
+
+#: Settings of columns that `check` and `compare` also take as an option.
+_OPTIONS = {f"data.{role}": f"--{role.replace('_', '-')}" for role in ("text", "text_pair", "label", "group")}
+#: Settings of a study that stand in no section; methods, models and effort are the advice's own.
+_OF_A_STUDY = ("settings", "variants", "baselines", "seeds", "curve", "race", "keep", "workers")
 
 
 @dataclass(frozen=True)
@@ -68,14 +76,15 @@ def advise(
         raise ConfigError(f"no well-known model suits task {config.task}; give your own with --model")
     first = models[0]
     known = mine if mine is not None else find_known(first.name)
-    effort, chosen, seconds = rules.shorten(first)
+    effort, chosen, _ = rules.shorten(first)
+    compared, seconds = rules.worth(models, chosen, effort)
     return Advice(
         data=facts,
         machine=rules.here,
         models=models,
         methods=rules.methods(known, first),
-        notes=tuple(_notes(rules, first, effort, chosen)),
-        command=_command(config, first, chosen, effort),
+        notes=tuple(_notes(rules, compared, effort, chosen)),
+        command=_command(config, compared, chosen, effort, device),
         command_seconds=seconds,
         effort=config.effort,
         findings=tuple(findings),
@@ -88,7 +97,7 @@ def _stop(findings: Sequence[Finding], config: StudyConfig) -> None:
         stop_on_errors(findings)
     except DataError as error:
         raise DataError(
-            f"{error}\nMend the file first; `tunelab check {shlex.join(config.files)}` shows every finding"
+            f"{error}\nMend the file first; `{_check_command(config)}` shows every finding"
         ) from None
 
 
@@ -119,9 +128,18 @@ def _own(name: str) -> Known:
     return Known(name, shape, kind_of(values), (), most - unused, local=True)
 
 
-def _notes(rules: Rules, first: ModelAdvice, effort: str, chosen: Sequence[str]) -> Iterable[str]:
+def _notes(
+    rules: Rules, compared: Sequence[ModelAdvice], effort: str, chosen: Sequence[str]
+) -> Iterable[str]:
     """What else to know, a sentence each."""
-    facts, config = rules.facts, rules.config
+    facts, config, first = rules.facts, rules.config, compared[0]
+    if config.models:
+        yield f"The models are those you gave ({', '.join(config.models)}); the time is that of {first.name}."
+    elif len(compared) > 1:
+        yield (
+            f"{first.name} and {compared[1].name} are both worth a study: which suits your texts cannot be "
+            f"told beforehand. --model {shlex.quote(first.name)} instead of --models takes less time."
+        )
     if facts.folds > 1:
         yield (
             f"Every row is judged once, in {facts.folds} folds: with so few rows a tenth for the test would "
@@ -156,24 +174,79 @@ def _notes(rules: Rules, first: ModelAdvice, effort: str, chosen: Sequence[str])
     if facts.warnings:
         yield (
             f"The data doctor has {facts.warnings} warning{'s' if facts.warnings > 1 else ''}: "
-            f"tunelab check {shlex.join(config.files)}"
+            f"{_check_command(config)}"
         )
     if not first.ready:
-        yield f"If the page of {first.name} has no safetensors, take the next model of the list."
+        yield (
+            f"If the page of {first.name} has no safetensors, `compare` says how they are to be had; or take "
+            "the next model of the list."
+        )
 
 
-def _command(config: StudyConfig, first: ModelAdvice, chosen: Sequence[str], effort: str) -> str:
-    """What to type next; without a model that fits, to look for a smaller one."""
+def _command(
+    config: StudyConfig, compared: Sequence[ModelAdvice], chosen: Sequence[str], effort: str, device: str
+) -> str:
+    """What to type next, with every setting that was given; without a model that fits, to look for a smaller
+    one."""
+    first = compared[0]
     if not first.fits:
         return "tunelab models"
-    words = ["tunelab", "compare", *config.files, "--model", first.name, "--methods", ",".join(chosen)]
+    names = config.models or [model.name for model in compared]
+    words = ["tunelab", "compare", *config.files]
+    words += ["--models" if len(names) > 1 else "--model", ",".join(names), "--methods", ",".join(chosen)]
     words += ["--task", config.task] if config.task != "classify" else []
-    for role in ("text", "text_pair", "label", "group"):
-        column = getattr(config.data, role)
-        words += [f"--{role.replace('_', '-')}", column] if column is not None else []
     words += ["--effort", effort] if effort != "standard" else []
-    words += ["--rows", str(config.data.rows)] if config.data.rows is not None else []
+    words += ["--device", device] if device != ("cuda" if torch.cuda.is_available() else "cpu") else []
+    given = _given(config, "data", "augment", "model", "loss", "train", "search", "speed", *_OF_A_STUDY)
     length = config.model.max_length
-    if length is not None or first.max_length > DEFAULT_LENGTH:
-        words.append(f"model.max_length={first.max_length}")
-    return shlex.join(words)
+    given.pop("model.name", None)
+    if not config.models and (length is not None or first.max_length > DEFAULT_LENGTH):
+        given["model.max_length"] = first.max_length
+    return shlex.join([*words, *_words(given)])
+
+
+def _check_command(config: StudyConfig) -> str:
+    """What shows the data doctor's findings on the same rows."""
+    task = ["--task", config.task] if config.task != "classify" else []
+    return shlex.join(["tunelab", "check", *config.files, *task, *_words(_given(config, "data"))])
+
+
+def _given(config: StudyConfig, *sections: str) -> dict[str, Any]:
+    """Path -> value of what is not as by default in these sections, and in the task's own settings."""
+    tree = config.model_dump(mode="json", exclude_defaults=True, include={*sections, "task_settings"})
+    own, of_methods = tree.pop("task_settings", {}), tree.pop("settings", {})
+    return dict(_paths({**tree, config.task: own, **of_methods}))
+
+
+def _paths(tree: Mapping[str, Any], before: str = "") -> Iterable[tuple[str, Any]]:
+    """
+    >>> list(_paths({"lora": {"rank": 16}, "seeds": 2}))
+    [('lora.rank', 16), ('seeds', 2)]
+    """
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _paths(value, f"{before}{name}.")
+        else:
+            yield before + name, value
+
+
+def _words(given: Mapping[str, Any]) -> Iterable[str]:
+    """Settings as words of the command line; columns that have an option by it."""
+    for path, value in given.items():
+        if path in _OPTIONS:
+            yield from (_OPTIONS[path], str(value))
+        else:
+            yield f"{path}={_yaml(value)}"
+
+
+def _yaml(value: Any) -> str:
+    """A value as the command line reads it: a text bare where it stays one.
+
+    >>> _yaml("bar"), _yaml("|"), _yaml("yes"), _yaml(True), _yaml(["a,b"])
+    ('bar', '"|"', '"yes"', 'true', '["a,b"]')
+    """
+    quoted = json.dumps(value, ensure_ascii=False)
+    if not isinstance(value, str):
+        return quoted
+    read = {text: parse_settings([f"x={text}"])["x"] for text in (value, quoted)}
+    return quoted if read[quoted] == value != read[value] else value

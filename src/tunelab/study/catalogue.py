@@ -330,6 +330,24 @@ CATALOGUE: tuple[Known, ...] = (
         1024,
     ),
     _two_stacks("google-t5/t5-small", "en", _APACHE, Shape("t5", 6, 512, 2048, 32128, 8, decoder=6), 512),
+    _pickled(
+        _two_stacks(
+            "fnlp/bart-base-chinese",
+            "zh",
+            _UNSURE,
+            Shape("bart", 6, 768, 3072, 51271, 12, positions=1026, decoder=6),
+            1024,
+        )
+    ),
+    _pickled(
+        _two_stacks(
+            "uer/t5-base-chinese-cluecorpussmall",
+            "zh",
+            _UNSURE,
+            Shape("t5", 12, 768, 3072, 21228, 12, decoder=12),
+            512,
+        )
+    ),
 )
 
 

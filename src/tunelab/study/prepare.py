@@ -239,8 +239,8 @@ def examine(
     model: ModelConfig | None,
     settings: Mapping[str, Any] | None = None,
 ) -> tuple[Table, list[Finding]]:
-    """Reads the files and lets the data doctor look, with the model's tokenizer where one is given; settings:
-    the task's own."""
+    """Reads the files and lets the data doctor look, with the model's tokenizer where one is given: the notes
+    of the table then also say how its rows are written for the model. settings: the task's own."""
     kind = tasks.find(task)
     table = read_table(files, kind, data)
     if model is None:
@@ -257,10 +257,13 @@ def examine(
         advice = "Name your model with --model."
         told = found(table, "tokens-not-looked-at", "warning", title, advice=advice, examples=())
         return table, [*_without_tokens(table, kind), told]
-    tokenizer, _ = load_tokenizer(base, model)
-    kind.dress(tokenizer, own)
+    tokenizer, notes = load_tokenizer(base, model)
+    notes += kind.dress(tokenizer, own)
     rows = drawn(len(table))
     encoded = _encode(table if rows is None else part_of(table, rows), kind, tokenizer, model, own)
+    if shown := kind.example(encoded, tokenizer):
+        notes.append(shown)
+    table = replace(table, notes=tuple(dict.fromkeys([*table.notes, *notes])))
     groups = _groups(table, kind)
     return table, _findings(table, kind, encoded, tokenizer, model, own, groups, base.name, rows)
 

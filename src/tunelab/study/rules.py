@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tunelab.config import StudyConfig
+from tunelab.config import StudyConfig, seconds_of
 from tunelab.methods import METHODS
 from tunelab.models import DEFAULT_LENGTH, PACKAGED
 from tunelab.study.catalogue import CATALOGUE, Known
@@ -287,6 +287,28 @@ class Rules:
         while len(costs) > 2 and self.study_seconds(costs, effort) > NIGHT:
             del costs[max(costs, key=lambda name: costs[name].seconds)]
         return effort, tuple(costs), self.study_seconds(costs, effort)
+
+    def worth(
+        self, models: Sequence[ModelAdvice], chosen: Sequence[str], effort: str
+    ) -> tuple[tuple[ModelAdvice, ...], float]:
+        """The models that a first study should compare, and its seconds: the first, and the next one that is
+        sure to open, made for the language, keeps as much of a text and has room for the same methods,
+        where both together end while a person waits (and within the budget that was given)."""
+        first, budget = models[0], self.config.search.budget
+        alone = self.study_seconds({name: first.costs[name] for name in chosen}, effort) if chosen else 0.0
+        most = min(_SOON, seconds_of(budget)) if budget is not None else _SOON
+        known = {k.name: k for k in CATALOGUE}
+        made_for = first.name not in known or self._made_for(known[first.name])
+        others = models[1:] if chosen and "," not in first.name else ()  # (a comma parts names in --models)
+        for other in others:
+            k = known[other.name]
+            sure = other.ready and not k.sample and self._made_for(k) >= made_for
+            if not (sure and other.max_length == first.max_length and set(chosen) <= set(other.costs)):
+                continue
+            both = alone + self.study_seconds({name: other.costs[name] for name in chosen}, effort)
+            if both <= most:
+                return (first, other), both
+        return (first,), alone
 
     # ---- reasons
 

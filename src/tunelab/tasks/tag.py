@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, Self
@@ -29,7 +30,6 @@ from tunelab.data.table import Table
 from tunelab.data.tags import (
     Entity,
     entities_of,
-    entities_over_characters,
     entities_over_units,
     forbidden,
     labels_of,
@@ -94,8 +94,8 @@ class Tag(Task):
         kind = self.loss.kind
         if self.settings.objective and (self.loss != LossConfig() or self.settings.head == "crf"):
             raise ConfigError(
-                "tag.objective is the whole loss: leave out tag.head=crf, loss.kind and the other settings of "
-                "loss"
+                "tag.objective is the whole loss: leave out tag.head=crf, loss.kind and the other settings "
+                "of loss"
             )
         if kind not in ("auto", "cross_entropy", "focal"):
             raise ConfigError(
@@ -303,39 +303,42 @@ class Tag(Task):
 
     def _entities(self, outputs: np.ndarray, units: Units) -> list[list[tuple[int, int, str, float]]]:
         """Of each item, [start, end) in characters, type, and the mean over its units of the label's share
-        (softmax of the outputs: with a CRF of how far each label's best path is below the best one)."""
-        known = units.tokens >= 0
-        chosen = outputs[np.where(known, units.tokens, 0)]
-        best = np.where(known, chosen.argmax(1), 0)
+        (softmax of the outputs: with a CRF of how far each label's best path is below the best one).
+
+        Units in one token are one here, and those without a token none, as in `targets`."""
+        firsts_V, lasts_V = units.spoken()
+        chosen = outputs[units.tokens[firsts_V]]
+        best = chosen.argmax(1)
+        bounds = np.searchsorted(firsts_V, units.starts).tolist()
         if self.settings.head == "crf":
-            self._joined(best, chosen, known, units)
+            self._joined(best, chosen, bounds)
         sure = softmax(chosen).max(1)
+        begins, ends = units.spans[firsts_V, 0].tolist(), units.spans[lasts_V, 1].tolist()
         found = []
-        for item in range(len(units)):
-            which = units.of(item)
-            tags = [self.tags[label] for label in best[which]]
-            entities = entities_of(tags, self.settings.scheme)
-            spans = [(int(a), int(b)) for a, b in units.spans[which]]
-            shares = [float(sure[which][start:end].mean()) for start, end, _ in entities]
-            placed = entities_over_characters(entities, spans)
-            found.append([(*entity, share) for entity, share in zip(placed, shares, strict=True)])
+        for a, b in pairwise(bounds):
+            entities = entities_of([self.tags[label] for label in best[a:b]], self.settings.scheme)
+            found.append(
+                [
+                    (begins[a + start], ends[a + end - 1], kind, float(sure[a + start : a + end].mean()))
+                    for start, end, kind in entities
+                ]
+            )
         return found
 
-    def _joined(self, best_U: np.ndarray, chosen_UC: np.ndarray, known_U: np.ndarray, units: Units) -> None:
+    def _joined(self, best_V: np.ndarray, chosen_VC: np.ndarray, bounds: Sequence[int]) -> None:
         """Mends, in place, items whose windows' paths break a rule where they meet: the best path that does
-        not, by each unit's outputs."""
+        not, by each unit's outputs. bounds: where each item begins, and the end."""
         rules = forbidden(self.tags, self.settings.scheme)
         moves, start, end = (
             forbid(torch.zeros(rule.shape), torch.from_numpy(rule))
             for rule in (rules.transitions_CC, rules.starts_C, rules.ends_C)
         )
-        broken_U = rules.transitions_CC[best_U[:-1], best_U[1:]]
-        for item in range(len(units)):
-            which = units.of(item)
-            if broken_U[which.start : max(which.stop - 1, which.start)].any() and known_U[which].all():
-                emissions = torch.from_numpy(chosen_UC[which].astype(np.float32))[None]
+        broken_V = rules.transitions_CC[best_V[:-1], best_V[1:]]
+        for a, b in pairwise(bounds):
+            if broken_V[a : max(b - 1, a)].any():
+                emissions = torch.from_numpy(chosen_VC[a:b].astype(np.float32))[None]
                 mask = torch.ones(emissions.shape[:2], dtype=torch.bool)
-                best_U[which] = viterbi(emissions, mask, moves, start, end)[0].numpy()
+                best_V[a:b] = viterbi(emissions, mask, moves, start, end)[0].numpy()
 
     def scores(self, outputs: np.ndarray, truth: Any, units: Units | None = None) -> dict[str, float]:
         assert units is not None
