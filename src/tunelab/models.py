@@ -263,9 +263,14 @@ def _no_safetensors(name: str, config: Mapping[str, Any], source: str) -> str:
 
 def _conversion(source: str, target: str, config: Mapping[str, Any]) -> str:
     """A command that writes a model with all that was saved of it, and its tokenizer, as safetensors."""
-    names = config.get("architectures") or ["AutoModel"]
+    import transformers
+
+    said = config.get("architectures")
+    first = said[0] if isinstance(said, list) and said and isinstance(said[0], str) else ""
+    # (What a page says goes into a command only where it is a name of transformers.)
+    name = first if first.isidentifier() and hasattr(transformers, first) else "AutoModel"
     code = (
-        f"from transformers import AutoTokenizer as T, {names[0]} as M; "
+        f"from transformers import AutoTokenizer as T, {name} as M; "
         f"a, b = {json.dumps([source, target], ensure_ascii=False)}; "
         "M.from_pretrained(a).save_pretrained(b); T.from_pretrained(a).save_pretrained(b)"
     )

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from tiny import dropping_tokenizer, make_model_folder
-from tokenizers.pre_tokenizers import Split
-from transformers import AutoTokenizer
+from tokenizers import Tokenizer, models
+from tokenizers.pre_tokenizers import Metaspace, Split
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from tunelab.data.check_tags import split_units
 from tunelab.data.layout import align, encode_spans, pieces, windows
@@ -101,6 +102,16 @@ def test_a_tokenizer_that_cannot_align_is_refused() -> None:
 
     with pytest.raises(DataError, match="fast tokenizer"):
         encode_spans(["a"], Slow(), "tag")
+
+
+def test_a_sign_that_stands_for_spaces_is_not_dropped() -> None:
+    """As Llama's: without an unknown token, ▁ before each word, so that ▁ itself looks like nothing."""
+    own = Tokenizer(models.BPE({"▁": 0, "a": 1, "▁a": 2, "b": 3}, [("▁", "a")]))
+    own.pre_tokenizer = Metaspace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=own)
+    texts = ["a▁b a", "b"]
+    found, plain = with_places(tokenizer, texts), tokenizer(texts, return_offsets_mapping=True)
+    assert found["offset_mapping"] == plain["offset_mapping"]
 
 
 def test_places_after_dropped_characters() -> None:

@@ -409,7 +409,7 @@ def test_split_column(tmp_path: Path) -> None:
             ["2 files look like test (my.test.csv, my.test.tsv)", "one by one"],
         ),
         (
-            {"train.csv": SMALL, "dev.csv": SMALL, "dev.jsonl": "{}", "test.csv": SMALL},
+            {"train.csv": SMALL, "dev.csv": SMALL, "dev.jsonl": "{}", "test.csv": SMALL, "test.csv.bak": "a"},
             ["2 files look like valid (dev.csv, dev.jsonl)"],
         ),
         (

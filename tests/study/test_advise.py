@@ -528,6 +528,7 @@ def test_a_second_model_is_compared_where_there_is_time(monkeypatch: pytest.Monk
     given = on(SAMPLES / "reviews.csv", machine, models=["minilm", "mine"])
     assert typed(given.command, monkeypatch)[0].models == ("minilm", "mine")
     assert any("those you gave" in note for note in given.notes)
+    assert given.command_seconds == pytest.approx(given.models[0].study_seconds)  # as the note says
 
 
 def test_every_task_has_models() -> None:

@@ -382,6 +382,10 @@ def test_models_are_an_experiment_too(model: Path, data: Path, tmp_path: Path) -
         ]
         wanted = "llama" if name.endswith("decoder") else "bert"
         assert json.loads(kept.read_text(encoding="utf-8"))["model_type"] == wanted
+    baselines = {r.name: r for r in study.record.results if r.baseline}
+    assert set(baselines) == {"majority", "tfidf", "embeddings@tiny", "embeddings@decoder"}
+    assert Path(baselines["embeddings@decoder"].model).name == "decoder"
+    assert baselines["embeddings@tiny"].scores != baselines["embeddings@decoder"].scores
     advised = found[study.record.advice.method]
     manifest = json.loads((study.bundle / "config.json").read_text(encoding="utf-8"))
     assert manifest["model_type"] == ("llama" if advised.name.endswith("decoder") else "bert")

@@ -293,15 +293,15 @@ def facts(texts: Sequence[str], tokens: Tokens, tokenizer: Any, name: str) -> To
         lost=_of_these(texts, bad),
         visible=_of_these(texts, visible),
         tokenizer_name=name,
-        per_character=_per_character(texts, visible, tokenizer),
+        per_character=_per_character(texts, tokenizer),
     )
 
 
-def _per_character(texts: Sequence[str], visible: Sequence[str], tokenizer: Any) -> float:
-    """Tokens for each visible character, without special tokens, in texts from the first to the last."""
+def _per_character(texts: Sequence[str], tokenizer: Any) -> float:
+    """Tokens for each character, without special tokens, in texts from the first to the last."""
     places = np.unique(np.linspace(0, len(texts) - 1, min(len(texts), _SAMPLE)).astype(np.int64))
     some = [texts[i][:_LONG] for i in places]
-    characters = int(_of_these(some, visible).sum())
+    characters = sum(map(len, some))
     if not characters:
         return 0.0
     rows = tokenizer(some, add_special_tokens=False, return_attention_mask=False, verbose=False)

@@ -62,7 +62,8 @@ def _dropped(tokenizer: Any, texts: Sequence[str]) -> set[str]:
     backend = tokenizer.backend_tokenizer
     if getattr(backend.model, "unk_token", "") is not None:
         return set()
-    characters = sorted(character for character in set().union(*texts) if not character.isspace())
+    # (U+2581 is how such models write a space.)
+    characters = sorted(c for c in set().union(*texts) if not c.isspace() and c != "\u2581")
     lost = unrepresentable(characters, tokenizer, None)
     normalizer = backend.normalizer  # what it takes away is counted rightly
     return {c for c in lost if normalizer is None or normalizer.normalize_str(c).strip()}

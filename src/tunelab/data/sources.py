@@ -42,6 +42,18 @@ _NO_DATA |= {
     ".7z",
     ".lock",
     ".sha256",
+    ".bak",
+    ".orig",
+    ".old",
+    ".tmp",
+    ".npy",
+    ".npz",
+    ".pkl",
+    ".pickle",
+    ".pt",
+    ".bin",
+    ".safetensors",
+    ".idx",
 }
 
 

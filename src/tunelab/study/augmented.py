@@ -32,7 +32,7 @@ __all__ = ["augmented", "examples_of", "uses_of"]
 #: Ways whose new texts a model writes, so that their labels are looked at.
 _WRITTEN = ("masked", "back_translation")
 _ROWS = "copies.parquet"
-_FORMAT = "2"  # raise it when other copies are made of the same settings
+_FORMAT = "3"  # raise it when other copies are made of the same settings, or have other columns
 
 
 def uses_of(folds: int, percents: Iterable[float] = ()) -> list[Use]:

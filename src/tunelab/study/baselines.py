@@ -41,36 +41,40 @@ from tunelab.tasks.base import Task
 from tunelab.train.evaluate import tokens_at_once
 from tunelab.train.precision import choose
 
-__all__ = ["baselines_of", "run_baseline"]
+__all__ = ["OF_A_MODEL", "baselines_of", "run_baseline"]
 
 #: Inverse strengths of the L2 penalty that are tried on validation.
 _STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0)
 #: Log-odds of what the training rows leave no doubt of.
 _CERTAIN = 30.0
+#: Those that ask the pretrained model: where several are compared, each has its own.
+OF_A_MODEL = ("embeddings", "untouched")
 #: (Where texts are written, the table is read.)
 _NO_TARGETS = np.zeros(0)
 
 
-def baselines_of(task: Task) -> tuple[str, ...]:
+def baselines_of(task: Task, first: bool = True) -> tuple[str, ...]:
     """majority: always the most frequent class of the training rows (numbers: none, one value for all rows
     says nothing of their order); tfidf: regression on TF-IDF (words; character n-grams for Chinese);
     embeddings: regression on the frozen model's mean embeddings; length: of two answers the longer (or
     shorter) one, as the training rows say; copy, lead, nearest: the source itself, its first sentence, and
     the target of the most similar training source; dictionary: the entities of the training rows, wherever
-    they stand; untouched: the pretrained model as it is."""
+    they stand; untouched: the pretrained model as it is.
+
+    first: of the first model; of a further one only those that ask it."""
     if task.written and task.rewards():
         return ("untouched",)
-    if task.baselines is not None:
-        return task.baselines
-    if task.per_token:
-        return ()
-    return ("majority", "tfidf", "embeddings") if task.classes else ("tfidf", "embeddings")
+    names = task.baselines
+    if names is None:
+        names = ("majority",) * bool(task.classes) + ("tfidf", "embeddings") * (not task.per_token)
+    return tuple(name for name in names if first or name in OF_A_MODEL)
 
 
 def run_baseline(
-    name: str, config: RunConfig, prepared: Prepared, folder: Path, device: str
+    name: str, config: RunConfig, prepared: Prepared, folder: Path, device: str, told: str = ""
 ) -> dict[str, Any]:
-    """Fits, judges and records one baseline on one fold; a finished one is read instead."""
+    """Fits, judges and records one baseline on one fold; a finished one is read instead. told: its name in
+    the table, where that is another."""
     record_path = folder / "result.json"
     if record_path.is_file():
         known: dict[str, Any] = json.loads(record_path.read_text(encoding="utf-8"))
@@ -84,7 +88,8 @@ def run_baseline(
     seconds = time.monotonic() - began
     record = {
         "status": "finished",
-        "method": name,
+        "method": told or name,
+        "model": config.model.name,
         "baseline": True,
         "settings": chosen,
         "seed": 0,
@@ -112,7 +117,9 @@ def _untouched(
     config: RunConfig, prepared: Prepared, task: Task, targets: np.ndarray, device: str
 ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     split, precision = prepared.split(config.fold), choose("float32", device)
-    model = untouched_model(task, prepared, device)
+    with torch.random.fork_rng():  # (a head that the model does not bring is drawn)
+        torch.manual_seed(0)
+        model = untouched_model(task, prepared, device)
     test, valid = (
         Asker(task, prepared, items, precision)(model, prepared.examples(items, task))
         for items in (split.test, split.valid)

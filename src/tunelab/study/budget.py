@@ -9,7 +9,7 @@ from tunelab.errors import ConfigError
 from tunelab.records import PlannedRun
 from tunelab.study.baselines import baselines_of
 from tunelab.study.beside import Beside, baseline_seconds, latency_seconds, span, verify_seconds
-from tunelab.study.candidates import Candidate
+from tunelab.study.candidates import Candidate, firsts_of
 from tunelab.study.execute import Work
 from tunelab.study.plan import Probe, predict_memory, predict_seconds
 from tunelab.study.prepare import Prepared, which
@@ -113,17 +113,16 @@ class Planned:
         return Beside(self.probed_seconds, self._baselines(), sum(verifying), sum(asking), max(refits))
 
     def _baselines(self) -> float:
-        """Of all folds: they ask the first method's model as it is, which the fastest judge is nearest to."""
-        if not (self.config.baselines and self.entries):
-            return 0.0
-        first, seconds = self.entries[0], 0.0
-        own = self.prepared[first.model.name]
-        like = [self.probes[entry.name] for entry in self.entries if entry.model.name == first.model.name]
-        fastest = min(like, key=lambda probe: probe.judge_seconds)
-        for fold in range(len(own.splits)):
-            config = run_config(self.config, first, seed=0, fold=fold)
-            names = baselines_of(own.task(config, fold))
-            seconds += baseline_seconds(names, fastest, config, own, self.device)
+        """Of all folds: they ask each model as it is, which its fastest judge is nearest to."""
+        seconds = 0.0
+        for at, entry in enumerate(firsts_of(self.entries) if self.config.baselines else ()):
+            own = self.prepared[entry.model.name]
+            like = [self.probes[e.name] for e in self.entries if e.model.name == entry.model.name]
+            fastest = min(like, key=lambda probe: probe.judge_seconds)
+            for fold in range(len(own.splits)):
+                config = run_config(self.config, entry, seed=0, fold=fold)
+                names = baselines_of(own.task(config, fold), first=at == 0)
+                seconds += baseline_seconds(names, fastest, config, own, self.device)
         return seconds
 
     def _shares(self) -> tuple[float, ...]:

@@ -22,7 +22,7 @@ from tunelab.study.own_files import in_settings, in_variant, named, resolved
 from tunelab.study.recipes import check_recipe
 from tunelab.study.rewarding import stamps
 
-__all__ = ["OWN", "OWN_OF_MODEL", "Candidate", "candidates"]
+__all__ = ["OWN", "OWN_OF_MODEL", "Candidate", "candidates", "firsts_of"]
 
 S = TypeVar("S", bound=Section)
 
@@ -38,7 +38,8 @@ class Candidate:
 
     plain: the row that differs in nothing but its training rows; "" where this is it. train: settings of the
     training that it has for itself, of `OWN`; those of the model are in `model`. own: what a variant has for
-    itself besides its method's settings, by path ("train.ema"), for the record.
+    itself besides its method's settings, by path ("train.ema"), for the record. at: what its model is called
+    where there are several.
     """
 
     name: str
@@ -50,6 +51,15 @@ class Candidate:
     plain: str = ""
     train: Mapping[str, Any] = field(default_factory=dict)
     own: Mapping[str, Any] = field(default_factory=dict)
+    at: str = ""
+
+
+def firsts_of(entries: Sequence[Candidate]) -> list[Candidate]:
+    """The first row of each model."""
+    found: dict[str, Candidate] = {}
+    for entry in entries:
+        found.setdefault(entry.model.name, entry)
+    return list(found.values())
 
 
 @dataclass(frozen=True)
@@ -96,7 +106,8 @@ def candidates(config: StudyConfig) -> list[Candidate]:
     models = tuple(dict.fromkeys(config.models)) or (config.model.name,)
     found = []
     for model in models:
-        at = "" if len(models) == 1 else f"@{_short(model, models)}"
+        short = "" if len(models) == 1 else _short(model, models)
+        at = f"@{short}" if short else ""
         for row in rows:
             plain = Candidate(
                 name=f"{row.name}{at}",
@@ -106,6 +117,7 @@ def candidates(config: StudyConfig) -> list[Candidate]:
                 model=config.model.model_copy(update={**row.model, "name": model}),
                 train=row.train,
                 own=row.own(config.task),
+                at=short,
             )
             found.append(plain)
             if config.augment.recipe:

@@ -21,9 +21,9 @@ from tunelab.models import model_settings
 from tunelab.records import Race, StudyRecord
 from tunelab.study.asking import check_asking
 from tunelab.study.augmented import augmented, uses_of
-from tunelab.study.baselines import baselines_of
+from tunelab.study.baselines import OF_A_MODEL, baselines_of
 from tunelab.study.budget import Planned
-from tunelab.study.candidates import Candidate, candidates
+from tunelab.study.candidates import Candidate, candidates, firsts_of
 from tunelab.study.common import check_attention, check_trackers, locked, model_bytes
 from tunelab.study.default_model import with_model
 from tunelab.study.earlier import replaced
@@ -248,7 +248,7 @@ def _carry_out(opened: _Opened, notes: list[str]) -> _Done:
         tuning.leave(stopped)
         entries = [entry for entry in entries if entry.name in left]
         notes += [f"{name} was stopped by the race" for name in sorted(stopped)]
-    extra = _baseline_jobs(config, entries[0], opened.prepared, root, device) if config.baselines else []
+    extra = _baseline_jobs(config, entries, opened.prepared, root, device) if config.baselines else []
     opened.listener("", "planned", {"runs": planned.runs})
     executor.run(tuning.first(), tuning.after, [job for job in extra if not _finished(job)])
     judged = {
@@ -370,15 +370,22 @@ def _references(
 
 
 def _baseline_jobs(
-    config: StudyConfig, entry: Candidate, prepared: Mapping[str, Prepared], root: Path, device: str
+    config: StudyConfig,
+    entries: Sequence[Candidate],
+    prepared: Mapping[str, Prepared],
+    root: Path,
+    device: str,
 ) -> list[Job]:
+    """Of the first model all, of the others those that ask the model."""
     jobs = []
-    own = prepared[entry.model.name]
-    for fold in range(len(own.splits)):
-        for name in baselines_of(own.task(config, fold)):
-            run = run_config(config, entry, seed=0, fold=fold)
-            folder = root / "runs" / f"baseline-{name}-f{fold}-{_baseline_key(run, own, fold)}"
-            jobs.append(Job(folder.name, baseline, (name, run, own, folder, device)))
+    for at, entry in enumerate(firsts_of(entries)):
+        own = prepared[entry.model.name]
+        for fold in range(len(own.splits)):
+            for name in baselines_of(own.task(config, fold), first=at == 0):
+                run = run_config(config, entry, seed=0, fold=fold)
+                folder = root / "runs" / f"baseline-{name}-f{fold}-{_baseline_key(run, own, fold)}"
+                told = f"{name}@{entry.at}" if entry.at and name in OF_A_MODEL else name
+                jobs.append(Job(folder.name, baseline, (name, run, own, folder, device, told)))
     return jobs
 
 

@@ -37,10 +37,9 @@ class KnownEntities:
 
     def labels(self, prepared: Prepared, items: np.ndarray) -> list[str]:
         """The entities found in these items, as their labels would be written."""
-        most = max(map(len, self.kinds), default=0)
-        found = []
+        sizes, found = _sizes(self.kinds), []
         for parts, spans, _ in _items(prepared, items):
-            entities = [(a, b, self.kinds[parts[a:b]]) for a, b in _matches(parts, self.kinds, most)]
+            entities = [(a, b, self.kinds[parts[a:b]]) for a, b in _matches(parts, self.kinds, sizes)]
             found.append(json.dumps(entities_over_characters(entities, spans), ensure_ascii=False))
         return found
 
@@ -53,10 +52,10 @@ def known_entities(prepared: Prepared, train: np.ndarray) -> KnownEntities:
         for start, end, kind in entities:
             kinds[parts[start:end]].add(kind)
     sure = {phrase: next(iter(own)) for phrase, own in kinds.items() if len(own) == 1}
-    most, stood, was = max(map(len, sure), default=0), Counter[tuple[str, ...]](), Counter[tuple[str, ...]]()
+    sizes, stood, was = _sizes(sure), Counter[tuple[str, ...]](), Counter[tuple[str, ...]]()
     for parts, _, entities in rows:
         marked = {(start, end) for start, end, _ in entities}
-        for start, end in _matches(parts, sure, most):
+        for start, end in _matches(parts, sure, sizes):
             stood[parts[start:end]] += 1
             was[parts[start:end]] += (start, end) in marked
     # (A phrase that only ever stood within a longer one says nothing against itself.)
@@ -78,18 +77,29 @@ def _items(
         yield parts, spans, entities_over_units(entities_in(labels[item]), spans)[0]
 
 
-def _matches(
-    parts: Sequence[str], known: Mapping[tuple[str, ...], str], most: int
-) -> Iterable[tuple[int, int]]:
-    """The longest known phrases from the left, none over another.
+def _sizes(phrases: Iterable[tuple[str, ...]]) -> dict[tuple[str, ...], list[int]]:
+    """First two parts (of one alone: it) -> how long phrases with them are, the longest first."""
+    sizes: dict[tuple[str, ...], set[int]] = defaultdict(set)
+    for phrase in phrases:
+        sizes[phrase[:2]].add(len(phrase))
+    return {begin: sorted(own, reverse=True) for begin, own in sizes.items()}
 
-    >>> list(_matches(("New", "York", "Times", "in", "York"), {("New", "York"): "LOC", ("York",): "LOC"}, 2))
+
+def _matches(
+    parts: tuple[str, ...],
+    known: Mapping[tuple[str, ...], str],
+    sizes: Mapping[tuple[str, ...], Sequence[int]],
+) -> Iterable[tuple[int, int]]:
+    """The longest known phrases from the left, none over another. sizes: as `_sizes` gives them.
+
+    >>> known = {("New", "York"): "LOC", ("York",): "LOC"}
+    >>> list(_matches(("New", "York", "Times", "in", "York"), known, _sizes(known)))
     [(0, 2), (4, 5)]
     """
-    parts, at = tuple(parts), 0
+    at = 0
     while at < len(parts):
-        ends = range(min(at + most, len(parts)), at, -1)
-        end = next((end for end in ends if parts[at:end] in known), None)
+        some = (*sizes.get(parts[at : at + 2], ()), *sizes.get(parts[at : at + 1], ()))
+        end = next((at + size for size in some if parts[at : at + size] in known), None)
         if end is not None:
             yield at, end
         at = end or at + 1

@@ -299,7 +299,8 @@ class Rules:
         most = min(_SOON, seconds_of(budget)) if budget is not None else _SOON
         known = {k.name: k for k in CATALOGUE}
         made_for = first.name not in known or self._made_for(known[first.name])
-        others = models[1:] if chosen and "," not in first.name else ()  # (a comma parts names in --models)
+        given = bool(self.config.models) or "," in first.name  # (a comma parts names in --models)
+        others = models[1:] if chosen and not given else ()
         for other in others:
             k = known[other.name]
             sure = other.ready and not k.sample and self._made_for(k) >= made_for

@@ -360,7 +360,7 @@ def _baselines(
             MethodResult(
                 name=name,
                 method=name,
-                model=evidence.entries[0].model.name,
+                model=records[0].get("model", evidence.entries[0].model.name),
                 baseline=True,
                 settings=records[0]["settings"],
                 score=Interval(value=value, low=low, high=high),

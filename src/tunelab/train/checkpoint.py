@@ -81,7 +81,7 @@ def _read(path: Path) -> Snapshot:
 
 
 def _write(path: Path, tensors: Mapping[str, Tensor]) -> str:
-    """Writes tensors from where they lie, without a copy of the whole, and returns the file's SHA-256."""
+    """Writes tensors from where they lie in memory (from a GPU by a copy), and returns the file's SHA-256."""
     with file_atomically(path) as work:
         try:
             save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, work)

@@ -149,7 +149,7 @@ def _put_back(module: Any, forward: Any) -> None:
 
 
 def _add(found: list[tuple[nn.Parameter, Tensor | None]]) -> None:
-    """Adds gradients in float32, one after the other, and lets go of each: they do not lie there twice."""
+    """Adds gradients in float32, one after the other, and lets go of each."""
     found.reverse()
     while found:
         parameter, gradient = found.pop()
