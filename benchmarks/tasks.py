@@ -31,7 +31,7 @@ from transformers import PrinterCallback, Trainer, TrainingArguments
 import tunelab
 from benchmarks._bench import ROOT
 from tunelab import tasks
-from tunelab.config import RunConfig, StudyConfig
+from tunelab.config import RunConfig, StudyConfig, TrainConfig
 from tunelab.data.batch import IGNORED, Examples
 from tunelab.files import write_json
 from tunelab.measure.pairs import SeedPool, compare_pair, seed_pool
@@ -282,33 +282,8 @@ def trainer_run(args: argparse.Namespace, name: str, seed: int) -> None:
     )
     train = task.for_training(prepared.examples(split.train, task))
     judge = _Judge(found, ours["precision"])
-    train_config = found.run.train
     with tempfile.TemporaryDirectory() as scratch:
-        arguments = TrainingArguments(
-            output_dir=scratch,
-            per_device_train_batch_size=train_config.batch_size,
-            max_steps=ours["planned_steps"],
-            learning_rate=ours["learning_rate"],
-            lr_scheduler_type=_SCHEDULES[train_config.schedule],
-            warmup_steps=math.ceil(train_config.warmup_ratio * ours["planned_steps"]),
-            weight_decay=train_config.weight_decay,
-            max_grad_norm=train_config.max_grad_norm,
-            eval_strategy="epoch",
-            save_strategy="epoch",
-            save_total_limit=1,
-            save_only_model=True,
-            load_best_model_at_end=True,
-            metric_for_best_model="deciding",
-            greater_is_better=True,
-            logging_strategy="no",
-            seed=seed,
-            bf16=ours["precision"] == "bfloat16",
-            use_cpu=True,
-            dataloader_pin_memory=False,
-            disable_tqdm=True,
-            report_to="none",
-            remove_unused_columns=False,
-        )
+        arguments = _arguments(found.run.train, ours, seed, scratch)
         side = _Trainer(
             model, arguments, _Collator(train, task), list(range(len(train))), list(range(len(split.valid)))
         )
@@ -328,6 +303,35 @@ def trainer_run(args: argparse.Namespace, name: str, seed: int) -> None:
     )
     print(
         f"{name} Trainer s{seed}: {scores[task.deciding]:.4f}, {seconds:.0f} s", file=sys.stderr, flush=True
+    )
+
+
+def _arguments(config: TrainConfig, ours: Mapping[str, Any], seed: int, scratch: str) -> TrainingArguments:
+    """The study's settings in Trainer's words. ours: the record of the study's own training."""
+    return TrainingArguments(
+        output_dir=scratch,
+        per_device_train_batch_size=config.batch_size,
+        max_steps=ours["planned_steps"],
+        learning_rate=ours["learning_rate"],
+        lr_scheduler_type=_SCHEDULES[config.schedule],
+        warmup_steps=math.ceil(config.warmup_ratio * ours["planned_steps"]),
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.max_grad_norm,
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        save_total_limit=1,
+        save_only_model=True,
+        load_best_model_at_end=True,
+        metric_for_best_model="deciding",
+        greater_is_better=True,
+        logging_strategy="no",
+        seed=seed,
+        bf16=ours["precision"] == "bfloat16",
+        use_cpu=True,
+        dataloader_pin_memory=False,
+        disable_tqdm=True,
+        report_to="none",
+        remove_unused_columns=False,
     )
 
 
