@@ -8,7 +8,8 @@ from lm_toys import byte_tokenizer
 from tiny import make_model_folder
 from transformers import AutoTokenizer
 
-from tunelab.data.batch import collate, epoch_batches, sorted_batches
+from tunelab.data import batch
+from tunelab.data.batch import collate, epoch_batches, parts, sorted_batches
 from tunelab.data.encode import encode, facts
 
 TEXTS = ["office lamp lovely", "", "hall " * 80, "kitchen 好 lamp", "é mug", "!?"]
@@ -136,6 +137,45 @@ def test_batches_hold_every_row_once_and_depend_on_seed_and_epoch_only() -> None
     assert not np.array_equal(
         np.concatenate(first), np.concatenate(epoch_batches(lengths, 8, seed=2, epoch=0))
     )
+
+
+def test_batches_by_token_have_rows_of_all_lengths() -> None:
+    """Their mean lengths vary as those of 16 rows drawn at random do (sorted pools: as single rows do)."""
+    lengths = np.random.default_rng(0).integers(1, 500, size=8000)
+
+    def spread(by_token: bool) -> float:
+        batches = epoch_batches(lengths, 16, seed=0, epoch=0, by_token=by_token)
+        assert sorted(np.concatenate(batches).tolist()) == list(range(8000))
+        assert all((np.diff(lengths[b]) >= 0).all() for b in batches)
+        return float(np.std([lengths[b].mean() for b in batches]) / lengths.std())
+
+    assert spread(True) == pytest.approx(1 / 4, rel=0.1)
+    assert spread(False) > 0.9
+
+
+@pytest.mark.parametrize("at_most", [3, 8])
+def test_parts_cost_the_least_of_all_ways_to_cut(at_most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch, "PASS", 30)
+    random = np.random.default_rng(at_most)
+
+    def cost(cut: list[slice], lengths: np.ndarray) -> int:
+        return sum(len(lengths[p]) * int(lengths[p][-1]) + 30 for p in cut)
+
+    cuts = set()
+    for _ in range(50):
+        lengths = np.sort(random.integers(1, 60, size=8))
+        ways = []
+        for inner in range(2**7):
+            ends = [i + 1 for i in range(7) if inner >> i & 1] + [8]
+            way = [slice(a, b) for a, b in zip([0, *ends], ends, strict=False)]
+            if max(p.stop - p.start for p in way) <= at_most:
+                ways.append(cost(way, lengths))
+        found = parts(lengths, at_most, by_token=True)
+        assert [i for p in found for i in range(8)[p]] == list(range(8))
+        assert max(p.stop - p.start for p in found) <= at_most
+        assert cost(found, lengths) == min(ways)
+        cuts.add(len(found))
+    assert len(cuts) > 1
 
 
 def test_like_lengths_stand_together() -> None:

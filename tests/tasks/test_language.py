@@ -128,7 +128,7 @@ def masked_rows(rows: int = 40, length: int = 60) -> Masked:
     targets = ids.astype(np.int64)
     targets.reshape(rows, length)[:, [0, -1]] = IGNORED
     tokens = Tokens(ids, np.arange(rows + 1) * length, 1, head=1)
-    return Masked(tokens, targets, np.arange(rows), length, 0, True, 3, 64, 0.15)
+    return Masked(tokens, targets, np.arange(rows), length, 0, True, mask_id=3, vocabulary=64, ratio=0.15)
 
 
 def test_masks_of_judged_rows_are_fixed() -> None:

@@ -7,6 +7,7 @@ import math
 import os
 import resource
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,10 @@ from safetensors import SafetensorError
 from toys import FLOAT32, make_tuned, toy_examples, train_toy
 
 from tunelab.config import SpeedConfig, TrainConfig
+from tunelab.data import batch
 from tunelab.errors import NotFiniteError, OutputError, Stopped, TrainingError
 from tunelab.objectives.classification import cross_entropy
+from tunelab.study.plan import _sizes, _Steps
 from tunelab.train import checkpoint, levers
 from tunelab.train.evaluate import predict_logits
 from tunelab.train.loop import _evaluation_steps, train
@@ -147,6 +150,31 @@ def test_micro_batches_give_the_same_training(tmp_path: Path) -> None:
         torch.testing.assert_close(
             tensor, states[1][name], rtol=1e-3, atol=1e-4
         )  # Adam enlarges rounding where gradients are tiny
+
+
+def test_parts_of_like_length_give_the_same_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a row counts by its tokens: a batch at once, or cut wherever lengths differ, and the plan's sizes
+    are those of what was computed."""
+    states = []
+    for cost in (10**6, 0):
+        monkeypatch.setattr(batch, "PASS", cost)
+        examples, tuned, shown = replace(toy_examples(), by_token=True), make_tuned(), []
+        forward = tuned.model.forward
+
+        def noted(*args, _forward=forward, _tuned=tuned, _shown=shown, **kwargs):
+            if _tuned.model.training:
+                _shown.append(kwargs["input_ids"].numel())
+            return _forward(*args, **kwargs)
+
+        tuned.model.forward = noted
+        train_toy(tuned, tmp_path / str(cost), CONFIG.model_copy(update={"epochs": 1}), examples=examples)
+        planned = _sizes(examples.lengths, _Steps(8, 8, 0, True), 8)
+        assert shown == [size for step in planned for size in step]
+        states.append((len(shown), tuned.state()))
+    (whole, expected), (cut, found) = states
+    assert (whole, cut > 20) == (8, True)
+    for name, tensor in expected.items():
+        torch.testing.assert_close(tensor, found[name], rtol=1e-3, atol=1e-4)
 
 
 def test_out_of_memory_halves_the_micro_batch_and_keeps_the_batch(tmp_path: Path) -> None:

@@ -1,4 +1,12 @@
-"""Batches of token ids: rows of like length together, padded to the longest of the batch.
+"""Batches of token ids, padded to the longest row of what is computed at once.
+
+a row counts as one      batches of like length                    [3 3 4 4] [9 9 9 8]
+a row counts by tokens   batches drawn at random, computed in      [3 4] + [9 9]   [3 4] + [8 9]
+                         parts of like length
+
+Where the loss is a mean over a batch's tokens, a batch of short rows would move the model as far as one of
+long rows, each of its tokens many times as far: such batches need rows of all lengths. Their parts' gradients
+are summed, so that only padding is saved.
 
 The order is a pure function of lengths, batch size, seed and epoch, so a continued run sees exactly
 the batches that it would have seen.
@@ -7,6 +15,7 @@ the batches that it would have seen.
 # B batch, T tokens
 
 import hashlib
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
@@ -17,7 +26,7 @@ from torch import Tensor
 
 from tunelab.data.encode import Tokens
 
-__all__ = ["IGNORED", "Batches", "Examples", "collate", "epoch_batches", "sorted_batches"]
+__all__ = ["IGNORED", "Batches", "Examples", "collate", "epoch_batches", "parts", "sorted_batches"]
 
 #: The target of a token that has none, as in `torch.nn.functional.cross_entropy`.
 IGNORED = -100
@@ -26,22 +35,51 @@ IGNORED = -100
 #: that a row's companions differ from epoch to epoch.
 POOL = 32
 
+#: What one more pass through a model takes, in tokens: what `parts` holds against padding.
+PASS = 256
 
-def epoch_batches(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
+
+def epoch_batches(
+    lengths: np.ndarray, batch_size: int, seed: int, epoch: int, by_token: bool = False
+) -> list[np.ndarray]:
     """Every row once, in batches of like length: shuffled, cut into pools, sorted inside each pool, and
-    the batches shuffled again. Only the last batch may be smaller.
+    the batches shuffled again; or (by_token) in batches drawn at random. Rows ascend in length within a
+    batch. Only one batch may be smaller than the others.
 
     >>> [b.tolist() for b in epoch_batches(np.array([3, 9, 4, 8]), 2, seed=0, epoch=0)]
     [[3, 1], [0, 2]]
     """
     random = np.random.default_rng([seed, epoch])
     order = random.permutation(len(lengths))
+    pooled = batch_size * (1 if by_token else POOL)
     batches: list[np.ndarray] = []
-    for first in range(0, len(order), POOL * batch_size):
-        pool = order[first : first + POOL * batch_size]
+    for first in range(0, len(order), pooled):
+        pool = order[first : first + pooled]
         pool = pool[np.argsort(lengths[pool], kind="stable")]
         batches += [pool[i : i + batch_size] for i in range(0, len(pool), batch_size)]
     return [batches[i] for i in random.permutation(len(batches))]
+
+
+def parts(lengths: np.ndarray, at_most: int, by_token: bool = False) -> list[slice]:
+    """What of a batch is computed at once: at most so many of its rows, which ascend in length. by_token: cut
+    where that saves more padding than further passes (`PASS`) take, the least of both together.
+
+    >>> parts(np.array([3, 3, 4, 9]), 2)
+    [slice(0, 2, None), slice(2, 4, None)]
+    >>> parts(np.array([3, 4, 400, 480]), 4, by_token=True)
+    [slice(0, 2, None), slice(2, 4, None)]
+    """
+    count = len(lengths)
+    if not by_token:
+        return [slice(first, min(first + at_most, count)) for first in range(0, count, at_most)]
+    best = [(0, 0)]  # of the first i rows: the cost, and where their last part begins
+    for end, longest in enumerate(lengths.tolist(), 1):
+        firsts = range(max(0, end - at_most), end)
+        best.append(min((best[first][0] + (end - first) * longest + PASS, first) for first in firsts))
+    cuts = [count]
+    while cuts[-1]:
+        cuts.append(best[cuts[-1]][1])
+    return [slice(first, last) for last, first in itertools.pairwise(cuts)][::-1]
 
 
 def sorted_batches(lengths: np.ndarray, tokens: int) -> list[np.ndarray]:
@@ -87,6 +125,10 @@ def collate(
 class Batches(Protocol):
     """What the loop trains on: rows with lengths, of which it takes batches."""
 
+    @property
+    def by_token(self) -> bool:
+        """Whether a row counts by its tokens: the loss of a batch is a mean over them, not over rows."""
+
     def __len__(self) -> int: ...
 
     @property
@@ -105,7 +147,7 @@ class Examples:
     """Tokenised rows with their targets: what the loop trains on and what is evaluated.
 
     rows: positions among all rows of `tokens`; targets: one a row of `tokens`, or (per_token) one a token,
-    `IGNORED` where nothing is to be learnt.
+    `IGNORED` where nothing is to be learnt; by_token: whether a row counts by its tokens (see `Batches`).
     """
 
     tokens: Tokens
@@ -114,6 +156,7 @@ class Examples:
     max_length: int
     pad_id: int
     per_token: bool = False
+    by_token: bool = False
     #: Whether a batch may show tokens that no row has.
     replaces: ClassVar[bool] = False
 

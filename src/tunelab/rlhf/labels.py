@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -41,6 +41,7 @@ class Labels:
     folder: Path
     seed: int
     passes: int = 2
+    by_token: ClassVar[bool] = False
     _round: int = -1
     _held: dict[str, Tensor] = field(default_factory=dict)
 

@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -189,6 +189,7 @@ class Buffer:
     name: str = "reward"
     sums: dict[str, float] = field(default_factory=dict)
     context: Callable[[nn.Module], AbstractContextManager[None]] = lambda model: nullcontext()
+    by_token: ClassVar[bool] = False
     _round: int = -1
     _seen: bool = False
     _held: dict[str, Tensor] = field(default_factory=dict)

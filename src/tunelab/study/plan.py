@@ -17,13 +17,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from tunelab import methods
+from tunelab import methods, tasks
 from tunelab.config import RunConfig, TrainConfig
-from tunelab.data.batch import Examples, epoch_batches, sorted_batches
+from tunelab.data.batch import PASS, Examples, epoch_batches, parts, sorted_batches
 from tunelab.errors import Stopped
 from tunelab.methods.base import Method, Tuned
 from tunelab.study import forgetting
@@ -174,11 +174,11 @@ def _learning(
         raise Stopped("stopped while the plan was measured")
     with_checkpoint = peak_memory(precision.device)
     if own:
-        sizes, token_seconds = [1] * len(watch.times), 0.0
+        sizes, token_seconds = [[1]] * len(watch.times), 0.0
         step_seconds = own.step_seconds(watch.times, period)
     else:
-        sizes = _sizes(examples.lengths, config.train.batch_size, config.seed, len(watch.times))
-        step_seconds, token_seconds = _fit(sizes[1:], np.diff(watch.times))
+        sizes = _sizes(examples.lengths, _Steps.of(config), len(watch.times))
+        step_seconds, token_seconds = _fit([_cost(step) for step in sizes[1:]], np.diff(watch.times))
     last, shapes, growth = _growth(watch.peaks, sizes)
     return {
         "step_seconds": step_seconds,
@@ -201,15 +201,15 @@ def _judging_seconds(config: RunConfig, prepared: Prepared, task: Task, tuned: T
         return _evaluation(tuned.model, rows, choose("float32", device), task, prepared, tested)
 
 
-def _growth(peaks: Sequence[int], sizes: Sequence[int]) -> tuple[int, int, float]:
+def _growth(peaks: Sequence[int], sizes: Sequence[Sequence[int]]) -> tuple[int, int, float]:
     """The last peak, how many batch sizes it has seen, and how much every doubling of them adds: from the
-    second half of the steps.
+    second half of the steps. sizes: of what each step computed at once.
 
-    >>> _growth([100, 110, 130, 150], [8, 16, 24, 32])
+    >>> _growth([100, 110, 130, 150], [[8], [16], [24], [32, 8]])
     (150, 4, 40.0)
     """
     half = len(peaks) // 2
-    shapes, before = len(set(sizes)), len(set(sizes[:half]))
+    shapes, before = _distinct(sizes), _distinct(sizes[:half])
     doublings = math.log2(shapes / before) if shapes > before else 1.0
     return peaks[-1], shapes, (peaks[-1] - peaks[half - 1]) / doublings
 
@@ -253,7 +253,7 @@ def _few(config: TrainConfig, steps: int, rows: int, early: bool = False) -> Tra
 def _spread(examples: Examples, config: RunConfig) -> Examples:
     """The rows of batches of the first epoch, from the shortest to the longest; the longest is among them."""
     lengths = examples.lengths
-    batches = epoch_batches(lengths, config.train.batch_size, config.seed, 0)
+    batches = epoch_batches(lengths, config.train.batch_size, config.seed, 0, examples.by_token)
     batches = [b for b in batches if len(b) == config.train.batch_size] or batches
     order = sorted(batches, key=lambda b: (int(lengths[b].max()), int(b[0])))
     chosen = {int(i) for i in np.linspace(0, len(order) - 1, min(_STEPS, len(order))).round()}
@@ -261,14 +261,42 @@ def _spread(examples: Examples, config: RunConfig) -> Examples:
     return replace(examples, rows=examples.rows[rows])
 
 
-def _sizes(lengths: np.ndarray, batch_size: int, seed: int, steps: int) -> list[int]:
-    """Tokens with padding of each of the first steps: the loop's own batches."""
-    every = (
-        int(lengths[batch].max()) * len(batch)
+class _Steps(NamedTuple):
+    """What decides which rows meet."""
+
+    batch_size: int
+    at_once: int
+    seed: int
+    by_token: bool
+
+    @classmethod
+    def of(cls, config: RunConfig) -> Self:
+        """Those of a training."""
+        size = config.train.batch_size
+        by_token = tasks.find(config.task).by_token
+        return cls(size, config.train.micro_batch_size or size, config.seed, by_token)
+
+
+def _sizes(lengths: np.ndarray, how: _Steps, steps: int) -> list[list[int]]:
+    """Tokens with padding of what each of the first steps computes at once: the loop's own batches."""
+    batches = (
+        lengths[batch]
         for epoch in itertools.count()
-        for batch in epoch_batches(lengths, batch_size, seed, epoch)
+        for batch in epoch_batches(lengths, how.batch_size, how.seed, epoch, how.by_token)
     )
-    return list(itertools.islice(every, steps))
+    return [
+        [int(own[part][-1]) * len(own[part]) for part in parts(own, how.at_once, how.by_token)]
+        for own in itertools.islice(batches, steps)
+    ]
+
+
+def _cost(step: Sequence[int]) -> int:
+    """What a step's passes take together, in tokens."""
+    return sum(step) + PASS * (len(step) - 1)
+
+
+def _distinct(sizes: Sequence[Sequence[int]]) -> int:
+    return len(set(itertools.chain.from_iterable(sizes)))
 
 
 def _fit(sizes: Sequence[int], seconds: np.ndarray) -> tuple[float, float]:
@@ -363,17 +391,16 @@ def _evaluations(prepared: Prepared, config: RunConfig) -> float:
 
 
 def _training_size(prepared: Prepared, config: RunConfig) -> tuple[int, int, int]:
-    """Optimizer steps, tokens with padding over all of them, and how many sizes of batches they have."""
+    """Optimizer steps, what they take in tokens with padding, and how many sizes of batches they have."""
     lengths = prepared.lengths(prepared.training(config.fold, config.share))
     total = total_steps(len(prepared.lengths(prepared.split(config.fold, config.share).train)), config.train)
-    return total, *_tokens(lengths.tobytes(), config.train.batch_size, config.seed, total)
+    return total, *_tokens(lengths.tobytes(), _Steps.of(config), total)
 
 
 @lru_cache(maxsize=256)
-def _tokens(lengths_as_bytes: bytes, batch_size: int, seed: int, total: int) -> tuple[int, int]:
-    lengths = np.frombuffer(lengths_as_bytes, dtype=np.int64)
-    sizes = _sizes(lengths, batch_size, seed, total)
-    return sum(sizes), len(set(sizes))
+def _tokens(lengths_as_bytes: bytes, how: _Steps, total: int) -> tuple[int, int]:
+    sizes = _sizes(np.frombuffer(lengths_as_bytes, dtype=np.int64), how, total)
+    return sum(map(_cost, sizes)), _distinct(sizes)
 
 
 def evaluation_tokens(prepared: Prepared, rows: np.ndarray, device: str) -> int:

@@ -182,8 +182,18 @@ class Language(Foretelling):
             raise ConfigError(
                 "language.objective=masked: this model's tokenizer has no token that hides others"
             )
+        hidden, vocabulary = encoded.mask
         return Masked(
-            encoded.tokens, targets, rows, max_length, pad_id, True, *encoded.mask, self.settings.masked_ratio
+            encoded.tokens,
+            targets,
+            rows,
+            max_length,
+            pad_id,
+            self.per_token,
+            self.by_token,
+            mask_id=hidden,
+            vocabulary=vocabulary,
+            ratio=self.settings.masked_ratio,
         )
 
     def for_training(self, examples: Examples) -> Examples:

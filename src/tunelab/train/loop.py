@@ -23,7 +23,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from tunelab.config import TrainConfig
-from tunelab.data.batch import Batches, epoch_batches
+from tunelab.data.batch import Batches, epoch_batches, parts
 from tunelab.errors import NotFiniteError, Stopped, TrainingError
 from tunelab.methods.base import Tuned
 from tunelab.train import checkpoint
@@ -111,7 +111,7 @@ def train(
         tuned.model.train()
         for module in tuned.frozen_modules():
             module.eval()
-        loss, count = _accumulate(model, accelerator, objective, examples, rows, precision, state, journal)
+        loss, count = _accumulate(model, accelerator, objective, batches, rows, precision, state, journal)
         extra = tuned.extra_loss()
         if extra is not None:
             accelerator.backward(extra * count)
@@ -152,15 +152,17 @@ def train(
 
 
 class _Order:
-    """Which rows a step takes. Steps are asked for in their order, from anywhere on."""
+    """Which rows a step takes, and which of them at once. Steps are asked for in their order, from anywhere
+    on."""
 
     def __init__(self, examples: Batches, batch_size: int, seed: int, journal: Journal) -> None:
-        self._examples = examples
+        self.examples = examples
         self._batch_size = batch_size
         self._seed = seed
         self._journal = journal
         self._per_epoch = math.ceil(len(examples) / batch_size)
         self._epoch = -1
+        self._lengths = np.zeros(0, dtype=np.int64)
         self._batches: list[np.ndarray] = []
 
     def at(self, step: int) -> np.ndarray:
@@ -168,10 +170,17 @@ class _Order:
         epoch, place = divmod(step, self._per_epoch)
         if epoch != self._epoch:
             self._epoch = epoch
-            told = self._examples.begin(epoch)
+            told = self.examples.begin(epoch)
             self._journal.told(step, {} if place else told)
-            self._batches = epoch_batches(self._examples.lengths, self._batch_size, self._seed, epoch)
+            self._lengths = self.examples.lengths
+            self._batches = epoch_batches(
+                self._lengths, self._batch_size, self._seed, epoch, self.examples.by_token
+            )
         return self._batches[place]
+
+    def parts(self, rows: np.ndarray, at_most: int) -> list[np.ndarray]:
+        """A step's rows in micro-batches of so many at most."""
+        return [rows[part] for part in parts(self._lengths[rows], at_most, self.examples.by_token)]
 
 
 def _evaluate(judge: Judge, state: Trained, journal: Journal) -> bool:
@@ -218,7 +227,7 @@ def _accumulate(
     model: Any,
     accelerator: Accelerator,
     objective: Objective,
-    examples: Batches,
+    batches: "_Order",
     rows: np.ndarray,
     precision: Precision,
     state: Trained,
@@ -232,7 +241,7 @@ def _accumulate(
     while True:
         random = checkpoint.random_state(precision.device)
         try:
-            return _micro_batches(model, accelerator, objective, examples, rows, precision, state)
+            return _micro_batches(model, accelerator, objective, batches, rows, precision, state)
         except (RuntimeError, MemoryError) as error:
             if not _out_of_memory(error):
                 raise
@@ -259,15 +268,15 @@ def _micro_batches(
     model: Any,
     accelerator: Accelerator,
     objective: Objective,
-    examples: Batches,
+    batches: "_Order",
     rows: np.ndarray,
     precision: Precision,
     state: Trained,
 ) -> tuple[float, float]:
     total, count = 0.0, 0.0
     seen = padded = 0
-    for first in range(0, len(rows), state.micro_batch_size):
-        inputs, targets = examples.batch(rows[first : first + state.micro_batch_size], precision.device)
+    for part in batches.parts(rows, state.micro_batch_size):
+        inputs, targets = batches.examples.batch(part, precision.device)
         with precision(model):
             logits = model(**inputs).logits
             loss, weight = objective(logits, targets)
