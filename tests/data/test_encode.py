@@ -8,7 +8,6 @@ from lm_toys import byte_tokenizer
 from tiny import make_model_folder
 from transformers import AutoTokenizer
 
-from tunelab.data import batch
 from tunelab.data.batch import collate, epoch_batches, parts, sorted_batches
 from tunelab.data.encode import encode, facts
 
@@ -154,8 +153,7 @@ def test_batches_by_token_have_rows_of_all_lengths() -> None:
 
 
 @pytest.mark.parametrize("at_most", [3, 8])
-def test_parts_cost_the_least_of_all_ways_to_cut(at_most: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch, "PASS", 30)
+def test_parts_cost_the_least_of_all_ways_to_cut(at_most: int) -> None:
     random = np.random.default_rng(at_most)
 
     def cost(cut: list[slice], lengths: np.ndarray) -> int:
@@ -170,7 +168,7 @@ def test_parts_cost_the_least_of_all_ways_to_cut(at_most: int, monkeypatch: pyte
             way = [slice(a, b) for a, b in zip([0, *ends], ends, strict=False)]
             if max(p.stop - p.start for p in way) <= at_most:
                 ways.append(cost(way, lengths))
-        found = parts(lengths, at_most, by_token=True)
+        found = parts(lengths, at_most, one_more=30)
         assert [i for p in found for i in range(8)[p]] == list(range(8))
         assert max(p.stop - p.start for p in found) <= at_most
         assert cost(found, lengths) == min(ways)

@@ -168,7 +168,7 @@ def test_parts_of_like_length_give_the_same_training(tmp_path: Path, monkeypatch
 
         tuned.model.forward = noted
         train_toy(tuned, tmp_path / str(cost), CONFIG.model_copy(update={"epochs": 1}), examples=examples)
-        planned = _sizes(examples.lengths, _Steps(8, 8, 0, True), 8)
+        planned = _sizes(examples.lengths, _Steps(8, 8, 0, True, cost), 8)
         assert shown == [size for step in planned for size in step]
         states.append((len(shown), tuned.state()))
     (whole, expected), (cut, found) = states

@@ -42,6 +42,7 @@ class Labels:
     seed: int
     passes: int = 2
     by_token: ClassVar[bool] = False
+    padded: ClassVar[bool] = True
     _round: int = -1
     _held: dict[str, Tensor] = field(default_factory=dict)
 

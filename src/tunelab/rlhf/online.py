@@ -190,6 +190,7 @@ class Buffer:
     sums: dict[str, float] = field(default_factory=dict)
     context: Callable[[nn.Module], AbstractContextManager[None]] = lambda model: nullcontext()
     by_token: ClassVar[bool] = False
+    padded: ClassVar[bool] = True
     _round: int = -1
     _seen: bool = False
     _held: dict[str, Tensor] = field(default_factory=dict)

@@ -23,7 +23,7 @@ import numpy as np
 
 from tunelab import methods, tasks
 from tunelab.config import RunConfig, TrainConfig
-from tunelab.data.batch import PASS, Examples, epoch_batches, parts, sorted_batches
+from tunelab.data.batch import Examples, epoch_batches, parts, pass_tokens, sorted_batches
 from tunelab.errors import Stopped
 from tunelab.methods.base import Method, Tuned
 from tunelab.study import forgetting
@@ -177,8 +177,9 @@ def _learning(
         sizes, token_seconds = [[1]] * len(watch.times), 0.0
         step_seconds = own.step_seconds(watch.times, period)
     else:
-        sizes = _sizes(examples.lengths, _Steps.of(config), len(watch.times))
-        step_seconds, token_seconds = _fit([_cost(step) for step in sizes[1:]], np.diff(watch.times))
+        how = _Steps.of(config, precision.device)
+        sizes = _sizes(examples.lengths, how, len(watch.times))
+        step_seconds, token_seconds = _fit([how.cost(step) for step in sizes[1:]], np.diff(watch.times))
     last, shapes, growth = _growth(watch.peaks, sizes)
     return {
         "step_seconds": step_seconds,
@@ -268,13 +269,19 @@ class _Steps(NamedTuple):
     at_once: int
     seed: int
     by_token: bool
+    pass_tokens: int | None
 
     @classmethod
-    def of(cls, config: RunConfig) -> Self:
+    def of(cls, config: RunConfig, device: str) -> Self:
         """Those of a training."""
         size = config.train.batch_size
         by_token = tasks.find(config.task).by_token
-        return cls(size, config.train.micro_batch_size or size, config.seed, by_token)
+        one_more = pass_tokens(by_token and not config.speed.packing, device)
+        return cls(size, config.train.micro_batch_size or size, config.seed, by_token, one_more)
+
+    def cost(self, step: Sequence[int]) -> int:
+        """What a step's passes take together, in tokens with padding."""
+        return sum(step) + (self.pass_tokens or 0) * (len(step) - 1)
 
 
 def _sizes(lengths: np.ndarray, how: _Steps, steps: int) -> list[list[int]]:
@@ -285,14 +292,9 @@ def _sizes(lengths: np.ndarray, how: _Steps, steps: int) -> list[list[int]]:
         for batch in epoch_batches(lengths, how.batch_size, how.seed, epoch, how.by_token)
     )
     return [
-        [int(own[part][-1]) * len(own[part]) for part in parts(own, how.at_once, how.by_token)]
+        [int(own[part][-1]) * len(own[part]) for part in parts(own, how.at_once, how.pass_tokens)]
         for own in itertools.islice(batches, steps)
     ]
-
-
-def _cost(step: Sequence[int]) -> int:
-    """What a step's passes take together, in tokens."""
-    return sum(step) + PASS * (len(step) - 1)
 
 
 def _distinct(sizes: Sequence[Sequence[int]]) -> int:
@@ -357,7 +359,7 @@ def _forward(model: Any, examples: Examples, precision: Precision, task: Task) -
 def predict_seconds(probe: Probe, config: RunConfig, prepared: Prepared, kind: Kind, device: str) -> float:
     """Seconds of one run: opening, training, evaluations, judging and saving."""
     split = prepared.split(config.fold, config.share)
-    steps, tokens, _ = _training_size(prepared, config)
+    steps, tokens, _ = _training_size(prepared, config, device)
     evaluations = _evaluations(prepared, config)
     seconds = probe.load_seconds + probe.step_seconds * steps + probe.token_seconds * tokens
     seconds += evaluations * probe.evaluate_seconds * evaluation_tokens(prepared, split.valid, device)
@@ -370,11 +372,11 @@ def predict_seconds(probe: Probe, config: RunConfig, prepared: Prepared, kind: K
 
 
 def predict_memory(
-    probe: Probe, config: RunConfig, prepared: Prepared, seconds: float, kind: Kind = "judged"
+    probe: Probe, config: RunConfig, prepared: Prepared, device: str, seconds: float, kind: Kind = "judged"
 ) -> float:
     """Largest resident memory of one run until it is judged, bytes: more sizes of batches take more, and so
     do checkpoints; judging comes after them."""
-    _, _, shapes = _training_size(prepared, config)
+    _, _, shapes = _training_size(prepared, config, device)
     memory = probe.memory_bytes + probe.growth_bytes * max(0.0, math.log2(shapes / probe.shapes))
     long = seconds - probe.load_seconds > config.train.checkpoint_seconds
     training = memory + (probe.checkpoint_bytes if long else 0.0)
@@ -383,24 +385,22 @@ def predict_memory(
 
 def _evaluations(prepared: Prepared, config: RunConfig) -> float:
     """How often a run validates."""
-    steps, _, _ = _training_size(prepared, config)
-    per_epoch = math.ceil(
-        len(prepared.lengths(prepared.split(config.fold, config.share).train)) / config.train.batch_size
-    )
+    rows = len(prepared.lengths(prepared.split(config.fold, config.share).train))
+    steps, per_epoch = total_steps(rows, config.train), math.ceil(rows / config.train.batch_size)
     return max(1.0, steps / per_epoch * config.train.evaluations_per_epoch)
 
 
-def _training_size(prepared: Prepared, config: RunConfig) -> tuple[int, int, int]:
+def _training_size(prepared: Prepared, config: RunConfig, device: str) -> tuple[int, int, int]:
     """Optimizer steps, what they take in tokens with padding, and how many sizes of batches they have."""
     lengths = prepared.lengths(prepared.training(config.fold, config.share))
     total = total_steps(len(prepared.lengths(prepared.split(config.fold, config.share).train)), config.train)
-    return total, *_tokens(lengths.tobytes(), _Steps.of(config), total)
+    return total, *_tokens(lengths.tobytes(), _Steps.of(config, device), total)
 
 
 @lru_cache(maxsize=256)
 def _tokens(lengths_as_bytes: bytes, how: _Steps, total: int) -> tuple[int, int]:
     sizes = _sizes(np.frombuffer(lengths_as_bytes, dtype=np.int64), how, total)
-    return sum(map(_cost, sizes)), _distinct(sizes)
+    return sum(map(how.cost, sizes)), _distinct(sizes)
 
 
 def evaluation_tokens(prepared: Prepared, rows: np.ndarray, device: str) -> int:

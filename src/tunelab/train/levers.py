@@ -6,7 +6,7 @@ setting. The loop knows none of them.
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,7 @@ def faster(
         seconds, ordinary = 0.0, valid
         if config.packing and not (config.trunk_cache and tuned.frozen_depth > 1):
             told["packing"] = stack.enter_context(packed(tuned.model, train, precision))
+            train = replace(train, padded=not told["packing"])
         if config.trunk_cache and not told.get("packing"):
             trunk = stack.enter_context(cached_trunk(tuned, [train, valid, others], precision, features, key))
             train, valid, _ = trunk.examples

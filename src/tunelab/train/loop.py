@@ -23,7 +23,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from tunelab.config import TrainConfig
-from tunelab.data.batch import Batches, epoch_batches, parts
+from tunelab.data.batch import Batches, epoch_batches, parts, pass_tokens
 from tunelab.errors import NotFiniteError, Stopped, TrainingError
 from tunelab.methods.base import Tuned
 from tunelab.train import checkpoint
@@ -178,9 +178,10 @@ class _Order:
             )
         return self._batches[place]
 
-    def parts(self, rows: np.ndarray, at_most: int) -> list[np.ndarray]:
+    def parts(self, rows: np.ndarray, at_most: int, device: str) -> list[np.ndarray]:
         """A step's rows in micro-batches of so many at most."""
-        return [rows[part] for part in parts(self._lengths[rows], at_most, self.examples.by_token)]
+        one_more = pass_tokens(self.examples.by_token and self.examples.padded, device)
+        return [rows[part] for part in parts(self._lengths[rows], at_most, one_more)]
 
 
 def _evaluate(judge: Judge, state: Trained, journal: Journal) -> bool:
@@ -275,7 +276,7 @@ def _micro_batches(
 ) -> tuple[float, float]:
     total, count = 0.0, 0.0
     seen = padded = 0
-    for part in batches.parts(rows, state.micro_batch_size):
+    for part in batches.parts(rows, state.micro_batch_size, precision.device):
         inputs, targets = batches.examples.batch(part, precision.device)
         with precision(model):
             logits = model(**inputs).logits
