@@ -147,7 +147,10 @@ class TrainConfig(Section):
     )
     batch_size: int = Field(32, ge=1, le=65536, description="rows per optimizer step")
     micro_batch_size: int | None = Field(
-        None, ge=1, description="rows per forward pass; None: the whole batch"
+        None,
+        ge=1,
+        description="rows per forward pass at most (where rows count by their tokens: the tokens of so many "
+        "of a batch's longest); None: no limit",
     )
     learning_rate: float | None = Field(
         None, gt=0, le=10, description="peak; None takes the method's own default"

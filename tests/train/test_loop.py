@@ -168,7 +168,7 @@ def test_parts_of_like_length_give_the_same_training(tmp_path: Path, monkeypatch
 
         tuned.model.forward = noted
         train_toy(tuned, tmp_path / str(cost), CONFIG.model_copy(update={"epochs": 1}), examples=examples)
-        planned = _sizes(examples.lengths, _Steps(8, 8, 0, True, cost), 8)
+        planned = _sizes(examples.lengths, _Steps(8, 8, 0, True, True, cost), 8)
         assert shown == [size for step in planned for size in step]
         states.append((len(shown), tuned.state()))
     (whole, expected), (cut, found) = states
@@ -197,6 +197,30 @@ def test_out_of_memory_halves_the_micro_batch_and_keeps_the_batch(tmp_path: Path
     assert [note for note in found.notes if "the micro-batch is 3 rows" in note]
     train_toy(small, tmp_path / "small", config.model_copy(update={"micro_batch_size": 3}))
     assert all(torch.equal(t, small.state()[n]) for n, t in tuned.state().items())
+
+
+def test_out_of_memory_makes_parts_smaller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that cannot hold more than 40 tokens, where rows of like length go together: each retry cuts
+    otherwise, and the end is that of a run told to."""
+    monkeypatch.setattr(batch, "PASS", 20)
+    config = CONFIG.model_copy(update={"epochs": 1, "batch_size": 12})
+    examples, tuned, told = replace(toy_examples(), by_token=True), make_tuned(), make_tuned()
+    forward, refused = tuned.model.forward, []
+
+    def tight(*args, **kwargs):
+        if tuned.model.training and kwargs["input_ids"].numel() > 40:
+            refused.append(kwargs["input_ids"].numel())
+            raise MemoryError
+        return forward(*args, **kwargs)
+
+    tuned.model.forward = tight
+    found = train_toy(tuned, tmp_path / "tight", config, examples=examples)
+    assert found.micro_batch_size == 3
+    assert 0 < len(refused) <= 2
+    same = config.model_copy(update={"micro_batch_size": 3})
+    train_toy(told, tmp_path / "told", same, examples=examples)
+    for name, tensor in tuned.state().items():  # (steps before the first refusal were cut otherwise)
+        torch.testing.assert_close(tensor, told.state()[name], rtol=1e-3, atol=1e-4)
 
 
 def test_memory_out_with_one_row_says_what_to_do(tmp_path: Path) -> None:

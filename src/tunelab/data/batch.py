@@ -82,7 +82,8 @@ def pass_tokens(by_token: bool, device: str) -> int | None:
 
 def parts(lengths: np.ndarray, at_most: int, one_more: int | None = None) -> list[slice]:
     """What of a batch is computed at once: at most so many of its rows, which ascend in length; or (given
-    what one more pass takes, in tokens) cut where padding and passes together take least.
+    what one more pass takes, in tokens) cut where padding and passes together take least, each part with at
+    most as many tokens as so many of the longest rows.
 
     >>> parts(np.array([3, 3, 4, 9]), 2)
     [slice(0, 2, None), slice(2, 4, None)]
@@ -92,13 +93,17 @@ def parts(lengths: np.ndarray, at_most: int, one_more: int | None = None) -> lis
     count = len(lengths)
     if one_more is None:
         return [slice(first, min(first + at_most, count)) for first in range(0, count, at_most)]
-    best = [(0, 0)]  # of the first i rows: the cost, and where their last part begins
+    room = at_most * int(lengths[-1])
+    least = np.zeros(count + 1, dtype=np.int64)  # of the first i rows: what they take
+    begin = np.zeros(count + 1, dtype=np.int64)  # and where their last part begins
     for end, longest in enumerate(lengths.tolist(), 1):
-        firsts = range(max(0, end - at_most), end)
-        best.append(min((best[first][0] + (end - first) * longest + one_more, first) for first in firsts))
+        firsts = np.arange(max(0, end - room // max(longest, 1)), end)
+        costs = least[firsts] + (end - firsts) * longest + one_more
+        cheapest = int(costs.argmin())
+        least[end], begin[end] = costs[cheapest], firsts[cheapest]
     cuts = [count]
     while cuts[-1]:
-        cuts.append(best[cuts[-1]][1])
+        cuts.append(int(begin[cuts[-1]]))
     return [slice(first, last) for last, first in itertools.pairwise(cuts)][::-1]
 
 

@@ -1,8 +1,9 @@
 """Before a study: how long every run will take and how much memory it will need, from a few probe steps.
 
-A probe is a real training of a few optimizer steps on batches from the shortest to the longest, in a worker
-like that of a run and with as many probes side by side as there will be runs. With seconds a step
-= a + b · tokens fitted to them, and the tokens of every batch of a run known beforehand, its time is a sum.
+A probe is a real training of a few optimizer steps on the largest batch and on others from the smallest to
+it, in a worker like that of a run and with as many probes side by side as there will be runs. With seconds a
+step = a + b · tokens fitted to them, and the tokens of every batch of a run known beforehand, its time is a
+sum.
 
 A probe does what a run does, in its order: train, judge in float32, (memory is read here,) measure
 forgetting, write the bundle. Peaks only rise, so in another order they would be of something else.
@@ -59,7 +60,7 @@ class Probe:
     frozen layers give, by whoever did; memory_bytes: the largest resident memory of training after as many
     different batch sizes as `shapes`, and growth_bytes what every doubling of them adds; checkpoint_bytes:
     what writing a checkpoint adds; judge_bytes: the largest resident memory where judging needs more than
-    training did (0: it does not).
+    training did (0: it does not); padded: 1, or 0 where rows are packed.
     """
 
     step_seconds: float
@@ -74,6 +75,7 @@ class Probe:
     checkpoint_bytes: float
     trunk_seconds: float = 0.0
     judge_bytes: float = 0.0
+    padded: float = 1.0
 
     @property
     def largest_bytes(self) -> float:
@@ -146,9 +148,12 @@ def _learning(
         regularised(tuned, objective, task.divergence, config.train) as with_all,
     ):
         evaluate_seconds = _evaluation(tuned.model, fast.valid, precision, task, prepared, split.valid)
-        examples = own.buffer if own else _spread(fast.train, config)
+        rows: tuple[Any, Any] = (
+            (own.buffer, own.buffer) if own else _spread(fast.train, config, precision.device)
+        )
+        examples, largest = rows
 
-        def steps(count: int, where: Path, until: Callable[[], bool]) -> None:
+        def steps(count: int, examples: Any, where: Path, until: Callable[[], bool]) -> None:
             train(
                 with_all.tuned,
                 with_all.objective,
@@ -164,12 +169,12 @@ def _learning(
             )
 
         with contextlib.suppress(Stopped):
-            steps(_WARM, folder / "warm", lambda: False)
+            steps(_WARM, largest, folder / "warm", lambda: False)
             watch.clear()
             if own:
                 own.forget()
             # Stopped one step early, so that it writes a checkpoint.
-            steps(planned, folder, lambda: len(watch.times) == planned - 1)
+            steps(planned, examples, folder, lambda: len(watch.times) == planned - 1)
     if stop():
         raise Stopped("stopped while the plan was measured")
     with_checkpoint = peak_memory(precision.device)
@@ -177,7 +182,7 @@ def _learning(
         sizes, token_seconds = [[1]] * len(watch.times), 0.0
         step_seconds = own.step_seconds(watch.times, period)
     else:
-        how = _Steps.of(config, precision.device)
+        how = _Steps.of(config, precision.device, fast.train.padded)
         sizes = _sizes(examples.lengths, how, len(watch.times))
         step_seconds, token_seconds = _fit([how.cost(step) for step in sizes[1:]], np.diff(watch.times))
     last, shapes, growth = _growth(watch.peaks, sizes)
@@ -186,6 +191,7 @@ def _learning(
         "token_seconds": token_seconds,
         "evaluate_seconds": evaluate_seconds,
         "trunk_seconds": fast.trunk_seconds,
+        "padded": float(fast.train.padded),
         "memory_bytes": last,
         "shapes": shapes,
         "growth_bytes": growth,
@@ -251,15 +257,17 @@ def _few(config: TrainConfig, steps: int, rows: int, early: bool = False) -> Tra
     )
 
 
-def _spread(examples: Examples, config: RunConfig) -> Examples:
-    """The rows of batches of the first epoch, from the shortest to the longest; the longest is among them."""
+def _spread(examples: Examples, config: RunConfig, device: str) -> tuple[Examples, Examples]:
+    """The rows of batches of the first epoch, from the smallest to the largest (by what is computed at once),
+    and those of the largest alone."""
     lengths = examples.lengths
+    how = _Steps.of(config, device, examples.padded)
     batches = epoch_batches(lengths, config.train.batch_size, config.seed, 0, examples.by_token)
     batches = [b for b in batches if len(b) == config.train.batch_size] or batches
-    order = sorted(batches, key=lambda b: (int(lengths[b].max()), int(b[0])))
+    order = sorted(batches, key=lambda b: (max(how.sizes(lengths[b])), int(b[0])))
     chosen = {int(i) for i in np.linspace(0, len(order) - 1, min(_STEPS, len(order))).round()}
     rows = np.concatenate([order[i] for i in sorted(chosen)])
-    return replace(examples, rows=examples.rows[rows])
+    return replace(examples, rows=examples.rows[rows]), replace(examples, rows=examples.rows[order[-1]])
 
 
 class _Steps(NamedTuple):
@@ -269,15 +277,20 @@ class _Steps(NamedTuple):
     at_once: int
     seed: int
     by_token: bool
+    padded: bool
     pass_tokens: int | None
 
     @classmethod
-    def of(cls, config: RunConfig, device: str) -> Self:
-        """Those of a training."""
-        size = config.train.batch_size
-        by_token = tasks.find(config.task).by_token
-        one_more = pass_tokens(by_token and not config.speed.packing, device)
-        return cls(size, config.train.micro_batch_size or size, config.seed, by_token, one_more)
+    def of(cls, config: RunConfig, device: str, padded: bool) -> Self:
+        """Those of a training; padded: see `Examples`."""
+        size, by_token = config.train.batch_size, tasks.find(config.task).by_token
+        at_once = config.train.micro_batch_size or size
+        return cls(size, at_once, config.seed, by_token, padded, pass_tokens(by_token and padded, device))
+
+    def sizes(self, lengths: np.ndarray) -> list[int]:
+        """Tokens with padding of what a step computes at once; lengths: of its rows, ascending."""
+        cut = (lengths[part] for part in parts(lengths, self.at_once, self.pass_tokens))
+        return [int(own[-1]) * len(own) if self.padded else int(own.sum()) for own in cut]
 
     def cost(self, step: Sequence[int]) -> int:
         """What a step's passes take together, in tokens with padding."""
@@ -291,10 +304,7 @@ def _sizes(lengths: np.ndarray, how: _Steps, steps: int) -> list[list[int]]:
         for epoch in itertools.count()
         for batch in epoch_batches(lengths, how.batch_size, how.seed, epoch, how.by_token)
     )
-    return [
-        [int(own[part][-1]) * len(own[part]) for part in parts(own, how.at_once, how.pass_tokens)]
-        for own in itertools.islice(batches, steps)
-    ]
+    return [how.sizes(own) for own in itertools.islice(batches, steps)]
 
 
 def _distinct(sizes: Sequence[Sequence[int]]) -> int:
@@ -359,7 +369,7 @@ def _forward(model: Any, examples: Examples, precision: Precision, task: Task) -
 def predict_seconds(probe: Probe, config: RunConfig, prepared: Prepared, kind: Kind, device: str) -> float:
     """Seconds of one run: opening, training, evaluations, judging and saving."""
     split = prepared.split(config.fold, config.share)
-    steps, tokens, _ = _training_size(prepared, config, device)
+    steps, tokens, _ = _training_size(prepared, config, device, bool(probe.padded))
     evaluations = _evaluations(prepared, config)
     seconds = probe.load_seconds + probe.step_seconds * steps + probe.token_seconds * tokens
     seconds += evaluations * probe.evaluate_seconds * evaluation_tokens(prepared, split.valid, device)
@@ -376,7 +386,7 @@ def predict_memory(
 ) -> float:
     """Largest resident memory of one run until it is judged, bytes: more sizes of batches take more, and so
     do checkpoints; judging comes after them."""
-    _, _, shapes = _training_size(prepared, config, device)
+    _, _, shapes = _training_size(prepared, config, device, bool(probe.padded))
     memory = probe.memory_bytes + probe.growth_bytes * max(0.0, math.log2(shapes / probe.shapes))
     long = seconds - probe.load_seconds > config.train.checkpoint_seconds
     training = memory + (probe.checkpoint_bytes if long else 0.0)
@@ -390,11 +400,13 @@ def _evaluations(prepared: Prepared, config: RunConfig) -> float:
     return max(1.0, steps / per_epoch * config.train.evaluations_per_epoch)
 
 
-def _training_size(prepared: Prepared, config: RunConfig, device: str) -> tuple[int, int, int]:
+def _training_size(
+    prepared: Prepared, config: RunConfig, device: str, padded: bool = True
+) -> tuple[int, int, int]:
     """Optimizer steps, what they take in tokens with padding, and how many sizes of batches they have."""
     lengths = prepared.lengths(prepared.training(config.fold, config.share))
     total = total_steps(len(prepared.lengths(prepared.split(config.fold, config.share).train)), config.train)
-    return total, *_tokens(lengths.tobytes(), _Steps.of(config, device), total)
+    return total, *_tokens(lengths.tobytes(), _Steps.of(config, device, padded), total)
 
 
 @lru_cache(maxsize=256)

@@ -8,7 +8,7 @@ All answers of a conversation are learnt, each after what was said before it. Ro
 their end. Deciding score: minus the loss a token on the answers of the test rows.
 
 A batch's conversations may lie behind one another in one row (`speed.packing`, train/packing.py), kept apart
-in attention and positions. Off by default: batches of like length have 3-5 % padding as it is.
+in attention and positions. Off by default: parts of like length (data/batch.py) have little padding as it is.
 """
 
 # T tokens of a row, N items, U answers

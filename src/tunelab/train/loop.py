@@ -180,8 +180,18 @@ class _Order:
 
     def parts(self, rows: np.ndarray, at_most: int, device: str) -> list[np.ndarray]:
         """A step's rows in micro-batches of so many at most."""
+        return [rows[part] for part in self._cut(rows, at_most, device)]
+
+    def smaller(self, rows: np.ndarray, at_most: int, device: str) -> int:
+        """Half of that, as often as it takes until micro-batches become smaller; 1 at least."""
+        before, found = self._cut(rows, at_most, device), max(1, min(at_most, len(rows)) // 2)
+        while found > 1 and self._cut(rows, found, device) == before:
+            found //= 2
+        return found
+
+    def _cut(self, rows: np.ndarray, at_most: int, device: str) -> list[slice]:
         one_more = pass_tokens(self.examples.by_token and self.examples.padded, device)
-        return [rows[part] for part in parts(self._lengths[rows], at_most, one_more)]
+        return parts(self._lengths[rows], at_most, one_more)
 
 
 def _evaluate(judge: Judge, state: Trained, journal: Journal) -> bool:
@@ -237,7 +247,8 @@ def _accumulate(
     """Gradients of the summed loss over `rows`, in micro-batches; returns the mean loss and the count.
 
     Sums are accumulated and divided once by the whole step's count, so any split gives the same
-    gradient. When memory runs out the micro-batch is halved and the step begins again.
+    gradient. When memory runs out the micro-batch is halved (until that cuts otherwise) and the step begins
+    again.
     """
     while True:
         random = checkpoint.random_state(precision.device)
@@ -257,7 +268,7 @@ def _accumulate(
             torch.cuda.empty_cache()
         checkpoint.set_random_state(*random, precision.device)
         before = state.micro_batch_size
-        state.micro_batch_size = max(1, min(before, len(rows)) // 2)
+        state.micro_batch_size = batches.smaller(rows, before, precision.device)
         journal.note(
             state.steps,
             f"out of memory at step {state.steps + 1}: the micro-batch is {state.micro_batch_size} rows from "
