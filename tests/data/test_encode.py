@@ -8,7 +8,7 @@ from lm_toys import byte_tokenizer
 from tiny import make_model_folder
 from transformers import AutoTokenizer
 
-from tunelab.data.batch import collate, epoch_batches, parts, sorted_batches
+from tunelab.data.batch import PASS, collate, epoch_batches, parts, sorted_batches
 from tunelab.data.encode import encode, facts
 
 TEXTS = ["office lamp lovely", "", "hall " * 80, "kitchen 好 lamp", "é mug", "!?"]
@@ -138,18 +138,13 @@ def test_batches_hold_every_row_once_and_depend_on_seed_and_epoch_only() -> None
     )
 
 
-def test_batches_by_token_have_rows_of_all_lengths() -> None:
-    """Their mean lengths vary as those of 16 rows drawn at random do (sorted pools: as single rows do)."""
+def test_batches_have_rows_of_all_lengths() -> None:
+    """Their mean lengths vary as those of 16 rows drawn at random do, a quarter of what single rows do."""
     lengths = np.random.default_rng(0).integers(1, 500, size=8000)
-
-    def spread(by_token: bool) -> float:
-        batches = epoch_batches(lengths, 16, seed=0, epoch=0, by_token=by_token)
-        assert sorted(np.concatenate(batches).tolist()) == list(range(8000))
-        assert all((np.diff(lengths[b]) >= 0).all() for b in batches)
-        return float(np.std([lengths[b].mean() for b in batches]) / lengths.std())
-
-    assert spread(True) == pytest.approx(1 / 4, rel=0.1)
-    assert spread(False) > 0.9
+    batches = epoch_batches(lengths, 16, seed=0, epoch=0)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(8000))
+    assert all((np.diff(lengths[b]) >= 0).all() for b in batches)
+    assert np.std([lengths[b].mean() for b in batches]) / lengths.std() == pytest.approx(1 / 4, rel=0.1)
 
 
 @pytest.mark.parametrize("at_most", [2, 8])
@@ -180,11 +175,18 @@ def test_parts_cost_the_least_of_all_ways_to_cut(at_most: int) -> None:
     assert len(cuts) > 1
 
 
-def test_like_lengths_stand_together() -> None:
-    """Random batches of 32 from 1..100 are padded by half; sorted pools leave a few per cent."""
+def test_parts_save_most_of_the_padding() -> None:
+    """Random batches of 32 from 1..100 are padded by half; their parts leave a fifth, in three passes."""
     lengths = np.random.default_rng(0).integers(1, 101, size=6400)
-    padded = sum(lengths[b].max() * len(b) for b in epoch_batches(lengths, 32, seed=0, epoch=0))
-    assert lengths.sum() / padded > 0.95
+    steps = [lengths[b] for b in epoch_batches(lengths, 32, seed=0, epoch=0)]
+    cut = [step[part] for step in steps for part in parts(step, 32, PASS)]
+    assert lengths.sum() / sum(len(s) * s[-1] for s in steps) < 0.55
+    assert lengths.sum() / sum(len(p) * p[-1] for p in cut) > 0.8
+    assert len(cut) < 4 * len(steps)
+
+
+def test_sorted_batches_have_a_limit_of_tokens() -> None:
+    lengths = np.random.default_rng(0).integers(1, 101, size=6400)
     batches = sorted_batches(lengths, 1000)
     assert sorted(np.concatenate(batches).tolist()) == list(range(6400))
     assert max(lengths[b].max() * len(b) for b in batches) <= 1000

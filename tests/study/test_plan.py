@@ -67,7 +67,7 @@ def test_steps_and_tokens_are_those_of_the_run(
     config = RunConfig.model_validate(
         {"files": (data,), "method": "head", "train": {"epochs": 2.5, "batch_size": 16}}
     )
-    steps, tokens, _ = _training_size(prepared, config, "cpu")
+    steps, tokens, _ = _training_size(prepared, config, PROBE)
     assert steps == training["steps"] == 25
     assert tokens == pytest.approx(training["tokens"] / (1 - training["padding_share"]))
 
@@ -75,7 +75,7 @@ def test_steps_and_tokens_are_those_of_the_run(
 def test_seconds_are_a_sum(prepared: Prepared) -> None:
     """2 s opening, 20 steps of 0.1 s, every padded token 1 ms, 3 s saving where there is a bundle."""
     config = RunConfig.model_validate({"files": ("x",), "train": {"epochs": 2, "batch_size": 16}})
-    steps, tokens, _ = _training_size(prepared, config, "cpu")
+    steps, tokens, _ = _training_size(prepared, config, PROBE)
     expected = 2.0 + 0.1 * steps + 0.001 * tokens
     assert predict_seconds(PROBE, config, prepared, "trial", "cpu") == pytest.approx(expected)
     assert predict_seconds(PROBE, config, prepared, "judged", "cpu") == pytest.approx(expected + 3.0)
@@ -92,8 +92,8 @@ def test_memory_grows_with_doublings_of_shapes_and_with_checkpoints(prepared: Pr
     }
     assert 4 < len(shapes) < len(np.unique(examples.lengths))
     growth = 1e8 * np.log2(len(shapes) / 4)
-    assert predict_memory(PROBE, config, prepared, "cpu", seconds=10.0) == pytest.approx(1e9 + growth)
-    assert predict_memory(PROBE, config, prepared, "cpu", seconds=60.0) == pytest.approx(1.5e9 + growth)
+    assert predict_memory(PROBE, config, prepared, seconds=10.0) == pytest.approx(1e9 + growth)
+    assert predict_memory(PROBE, config, prepared, seconds=60.0) == pytest.approx(1.5e9 + growth)
 
 
 def planned(config: StudyConfig, prepared: Prepared) -> Planned:
@@ -243,8 +243,8 @@ def test_a_probe_does_what_a_run_does_in_its_order(
     assert done == ["train", "train", "judge", "forgetting", "save"]
     assert found.memory_bytes == 1000  # (of the warm-up: peaks only rise)
     assert found.judge_bytes == found.largest_bytes == 1500
-    assert predict_memory(found, run, prepared, "cpu", seconds=0.0) == 1500
-    assert predict_memory(found, run, prepared, "cpu", seconds=0.0, kind="trial") == 1000
+    assert predict_memory(found, run, prepared, seconds=0.0) == 1500
+    assert predict_memory(found, run, prepared, seconds=0.0, kind="trial") == 1000
     assert min(found.judge_seconds, found.save_seconds, found.evaluate_seconds) > 0
     assert not (tmp_path / "p").exists()
     assert any(3 < at <= 3 + 8 for at in kept)  # after the 3 steps of the warm-up, in the first half of 16

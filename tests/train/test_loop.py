@@ -19,7 +19,6 @@ from safetensors import SafetensorError
 from toys import FLOAT32, make_tuned, toy_examples, train_toy
 
 from tunelab.config import SpeedConfig, TrainConfig
-from tunelab.data import batch
 from tunelab.errors import NotFiniteError, OutputError, Stopped, TrainingError
 from tunelab.objectives.classification import cross_entropy
 from tunelab.study.plan import _sizes, _Steps
@@ -156,9 +155,8 @@ def test_parts_of_like_length_give_the_same_training(tmp_path: Path, monkeypatch
     """Where a row counts by its tokens: a batch at once, or cut wherever lengths differ, and the plan's sizes
     are those of what was computed."""
     states = []
-    for cost in (10**6, 0):
-        monkeypatch.setattr(batch, "PASS", cost)
-        examples, tuned, shown = replace(toy_examples(), by_token=True), make_tuned(), []
+    for cost in (10**6, 1):
+        examples, tuned, shown = replace(toy_examples(), one_more=cost), make_tuned(), []
         forward = tuned.model.forward
 
         def noted(*args, _forward=forward, _tuned=tuned, _shown=shown, **kwargs):
@@ -168,7 +166,7 @@ def test_parts_of_like_length_give_the_same_training(tmp_path: Path, monkeypatch
 
         tuned.model.forward = noted
         train_toy(tuned, tmp_path / str(cost), CONFIG.model_copy(update={"epochs": 1}), examples=examples)
-        planned = _sizes(examples.lengths, _Steps(8, 8, 0, True, True, cost), 8)
+        planned = _sizes(examples.lengths, _Steps(8, 8, 0, cost, True), 8)
         assert shown == [size for step in planned for size in step]
         states.append((len(shown), tuned.state()))
     (whole, expected), (cut, found) = states
@@ -191,20 +189,20 @@ def test_out_of_memory_halves_the_micro_batch_and_keeps_the_batch(tmp_path: Path
         return forward(*args, **kwargs)
 
     tuned.model.forward = tight
-    found = train_toy(tuned, tmp_path / "tight", config)
+    whole = replace(toy_examples(), one_more=None)
+    found = train_toy(tuned, tmp_path / "tight", config, examples=whole)
     assert calls == [12, 6] + [3] * 20  # 5 steps of 12 rows
     assert found.micro_batch_size == 3
     assert [note for note in found.notes if "the micro-batch is 3 rows" in note]
-    train_toy(small, tmp_path / "small", config.model_copy(update={"micro_batch_size": 3}))
+    train_toy(small, tmp_path / "small", config.model_copy(update={"micro_batch_size": 3}), examples=whole)
     assert all(torch.equal(t, small.state()[n]) for n, t in tuned.state().items())
 
 
-def test_out_of_memory_makes_parts_smaller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_memory_makes_parts_smaller(tmp_path: Path) -> None:
     """A model that cannot hold more than 40 tokens, where rows of like length go together: each retry cuts
     otherwise, and the end is that of a run told to."""
-    monkeypatch.setattr(batch, "PASS", 20)
     config = CONFIG.model_copy(update={"epochs": 1, "batch_size": 12})
-    examples, tuned, told = replace(toy_examples(), by_token=True), make_tuned(), make_tuned()
+    examples, tuned, told = replace(toy_examples(), one_more=20), make_tuned(), make_tuned()
     forward, refused = tuned.model.forward, []
 
     def tight(*args, **kwargs):
@@ -344,7 +342,7 @@ def test_metrics_hold_every_step_and_evaluation(tmp_path: Path) -> None:
 def test_golden_curve(tmp_path: Path) -> None:
     """The first 20 losses as recorded: a change in the numbers must be meant.
 
-    Renew with `python -m pytest tests/train/test_loop.py -k golden --renew`, and say why.
+    To renew it remove the file, run this test, which writes it and fails, and say why in the commit.
     """
     config = TrainConfig(epochs=2.5, batch_size=8, weight_decay=0.01)
     train_toy(make_tuned(), tmp_path, config)
@@ -353,7 +351,8 @@ def test_golden_curve(tmp_path: Path) -> None:
     assert len(losses) == 20
     golden = Path(__file__).parents[1] / "golden/loop.json"
     if not golden.exists():
-        pytest.fail("tests/golden/loop.json is missing")
+        golden.write_text(json.dumps(losses, indent=0) + "\n")
+        pytest.fail(f"{golden} was missing and has been written anew")
     # Another processor adds in another order; a wrong update shows in the first digits.
     assert losses == pytest.approx(json.loads(golden.read_text()), rel=1e-4)
 

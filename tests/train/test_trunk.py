@@ -15,6 +15,7 @@ from toys import FLOAT32, toy_examples, train_toy
 
 from tunelab import methods
 from tunelab.config import TrainConfig
+from tunelab.data.batch import PASS
 from tunelab.methods.base import Tuned
 from tunelab.methods.structure import find_structure
 from tunelab.train.evaluate import predict_logits
@@ -59,11 +60,12 @@ def test_a_training_is_the_ordinary_one(architecture: str, method: str, tmp_path
     """8 steps of the real loop with dropout, in micro-batches of ragged rows, validation included. The lowest
     layer computes nothing, but for gradual, which begins to move the layers on the way."""
     ordinary = make(method, architecture)
-    wanted = train_toy(ordinary, tmp_path / "a", CONFIG)
+    whole = replace(toy_examples(), one_more=None)  # (where passes cost more, batches are cut otherwise)
+    wanted = train_toy(ordinary, tmp_path / "a", CONFIG, examples=whole)
 
     cached = make(method, architecture)
     random = torch.get_rng_state()
-    with cached_trunk(cached, [toy_examples()], FLOAT32, tmp_path, "key") as trunk:
+    with cached_trunk(cached, [whole], FLOAT32, tmp_path, "key") as trunk:
         assert trunk.note == ""
         assert torch.equal(torch.get_rng_state(), random)
         with computed(cached) as forwards:
@@ -314,3 +316,10 @@ def test_token_labels_are_those_of_an_ordinary_forward(tmp_path: Path) -> None:
             found = predict_logits(tuned.model, trunk.examples[0], FLOAT32)
         assert not busy
     np.testing.assert_allclose(found, plain, atol=1e-5)
+
+
+def test_a_pass_costs_more_where_layers_are_passed_over(tmp_path: Path) -> None:
+    """Half of them: twice as many tokens; all: batches are not cut for what costs nothing."""
+    for method, expected in (("top_layers", 2 * PASS), ("head", None)):
+        with cached_trunk(make(method), [toy_examples()], FLOAT32, tmp_path, "key") as trunk:
+            assert trunk.examples[0].one_more == expected

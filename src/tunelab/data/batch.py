@@ -1,12 +1,9 @@
-"""Batches of token ids, padded to the longest row of what is computed at once.
+"""Batches of token ids: rows drawn at random, computed in parts of like length.
 
-a row counts as one      batches of like length                    [3 3 4 4] [9 9 9 8]
-a row counts by tokens   batches drawn at random, computed in      [3 4] + [9 9]   [3 4] + [8 9]
-                         parts of like length
+    [3 9 4 400]  →  [3 4 9] + [400]      each part padded to its longest row, the gradients summed
 
-Where the loss is a mean over a batch's tokens, a batch of short rows would move the model as far as one of
-long rows, each of its tokens many times as far: such batches need rows of all lengths. Their parts' gradients
-are summed, so that only padding is saved.
+So rows of all lengths meet in every step, as they do in `transformers`, and little of what is computed is
+padding. Batches of like length would need fewer passes still; they make worse models (`docs/benchmarks.md`).
 
 The order is a pure function of lengths, batch size, seed and epoch, so a continued run sees exactly
 the batches that it would have seen.
@@ -33,51 +30,35 @@ __all__ = [
     "collate",
     "epoch_batches",
     "parts",
-    "pass_tokens",
     "sorted_batches",
 ]
 
 #: The target of a token that has none, as in `torch.nn.functional.cross_entropy`.
 IGNORED = -100
 
-#: Batches whose rows are sorted by length together: large enough to save most padding, small enough
-#: that a row's companions differ from epoch to epoch.
-POOL = 32
+#: Batches whose rows are sorted by length together; 1: drawn at random.
+POOL = 1
 
-#: What one more pass through a model takes, in tokens, on a CPU: what `parts` holds against padding. (128 to
-#: 1,024 are the same within noise on the smallest model.) On a GPU a pass of a small model takes as long for
-#: few tokens as for thousands; not measured.
-PASS = 256
-_PASS_ELSEWHERE = 4096
+#: What one more pass through a model takes, in tokens: what `parts` holds against padding. On a CPU 50 to 70
+#: for the packaged encoder; for the smallest model 128 to 1,024 are the same within noise.
+PASS = 128
 
 
-def epoch_batches(
-    lengths: np.ndarray, batch_size: int, seed: int, epoch: int, by_token: bool = False
-) -> list[np.ndarray]:
-    """Every row once, in batches of like length: shuffled, cut into pools, sorted inside each pool, and
-    the batches shuffled again; or (by_token) in batches drawn at random. Rows ascend in length within a
-    batch. Only one batch may be smaller than the others.
+def epoch_batches(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
+    """Every row once, in batches drawn at random, whose rows ascend in length. Only one batch may be smaller
+    than the others.
 
     >>> [b.tolist() for b in epoch_batches(np.array([3, 9, 4, 8]), 2, seed=0, epoch=0)]
     [[3, 1], [0, 2]]
     """
     random = np.random.default_rng([seed, epoch])
     order = random.permutation(len(lengths))
-    pooled = batch_size * (1 if by_token else POOL)
     batches: list[np.ndarray] = []
-    for first in range(0, len(order), pooled):
-        pool = order[first : first + pooled]
+    for first in range(0, len(order), POOL * batch_size):
+        pool = order[first : first + POOL * batch_size]
         pool = pool[np.argsort(lengths[pool], kind="stable")]
         batches += [pool[i : i + batch_size] for i in range(0, len(pool), batch_size)]
     return [batches[i] for i in random.permutation(len(batches))]
-
-
-def pass_tokens(by_token: bool, device: str) -> int | None:
-    """What one more pass takes, in tokens, where batches are drawn at random; None: they are not, their rows
-    have like lengths already."""
-    if not by_token:
-        return None
-    return PASS if device == "cpu" else _PASS_ELSEWHERE
 
 
 def parts(lengths: np.ndarray, at_most: int, one_more: int | None = None) -> list[slice]:
@@ -87,7 +68,7 @@ def parts(lengths: np.ndarray, at_most: int, one_more: int | None = None) -> lis
 
     >>> parts(np.array([3, 3, 4, 9]), 2)
     [slice(0, 2, None), slice(2, 4, None)]
-    >>> parts(np.array([3, 4, 400, 480]), 4, one_more=256)
+    >>> parts(np.array([3, 4, 400, 480]), 4, one_more=128)
     [slice(0, 2, None), slice(2, 4, None)]
     """
     count = len(lengths)
@@ -151,12 +132,8 @@ class Batches(Protocol):
     """What the loop trains on: rows with lengths, of which it takes batches."""
 
     @property
-    def by_token(self) -> bool:
-        """Whether a row counts by its tokens: the loss of a batch is a mean over them, not over rows."""
-
-    @property
-    def padded(self) -> bool:
-        """Whether shorter rows cost padding (False: they are packed behind one another)."""
+    def one_more(self) -> int | None:
+        """What one more pass takes, in tokens (see `parts`); None: batches are not cut."""
 
     def __len__(self) -> int: ...
 
@@ -176,8 +153,8 @@ class Examples:
     """Tokenised rows with their targets: what the loop trains on and what is evaluated.
 
     rows: positions among all rows of `tokens`; targets: one a row of `tokens`, or (per_token) one a token,
-    `IGNORED` where nothing is to be learnt; by_token: whether a row counts by its tokens (see `Batches`);
-    padded: whether shorter rows of a batch cost padding.
+    `IGNORED` where nothing is to be learnt; one_more: see `Batches`; padded: whether shorter rows of
+    a batch cost padding.
     """
 
     tokens: Tokens
@@ -186,7 +163,7 @@ class Examples:
     max_length: int
     pad_id: int
     per_token: bool = False
-    by_token: bool = False
+    one_more: int | None = PASS
     padded: bool = True
     #: Whether a batch may show tokens that no row has.
     replaces: ClassVar[bool] = False

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,8 +41,6 @@ class Labels:
     folder: Path
     seed: int
     passes: int = 2
-    by_token: ClassVar[bool] = False
-    padded: ClassVar[bool] = True
     _round: int = -1
     _held: dict[str, Tensor] = field(default_factory=dict)
 
@@ -54,6 +52,12 @@ class Labels:
         """Tokens of each row."""
         lengths: np.ndarray = self.rows.lengths
         return lengths
+
+    @property
+    def one_more(self) -> int | None:
+        """What one more pass takes, in tokens."""
+        found: int | None = self.rows.one_more
+        return found
 
     def begin(self, epoch: int) -> dict[str, float]:
         """Draws a label for each row where a round is due; what is to be told of it."""

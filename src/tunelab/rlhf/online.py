@@ -189,8 +189,7 @@ class Buffer:
     name: str = "reward"
     sums: dict[str, float] = field(default_factory=dict)
     context: Callable[[nn.Module], AbstractContextManager[None]] = lambda model: nullcontext()
-    by_token: ClassVar[bool] = False
-    padded: ClassVar[bool] = True
+    one_more: ClassVar[int | None] = None  # (`kl_stop` looks at what is computed at once)
     _round: int = -1
     _seen: bool = False
     _held: dict[str, Tensor] = field(default_factory=dict)

@@ -60,7 +60,7 @@ class Planned:
         """Seconds and bytes of a run."""
         probe, own = self.probes[name], self.prepared[which(config.model, config.augment)]
         seconds = predict_seconds(probe, config, own, kind, self.device)
-        return seconds, predict_memory(probe, config, own, self.device, seconds, kind)
+        return seconds, predict_memory(probe, config, own, seconds, kind)
 
     def total(self, design: Design) -> float:
         """Seconds of the whole study under a design: the probes, then work shared by the workers (but trials

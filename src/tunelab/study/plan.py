@@ -22,9 +22,9 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from tunelab import methods, tasks
+from tunelab import methods
 from tunelab.config import RunConfig, TrainConfig
-from tunelab.data.batch import Examples, epoch_batches, parts, pass_tokens, sorted_batches
+from tunelab.data.batch import Examples, epoch_batches, parts, sorted_batches
 from tunelab.errors import Stopped
 from tunelab.methods.base import Method, Tuned
 from tunelab.study import forgetting
@@ -60,7 +60,8 @@ class Probe:
     frozen layers give, by whoever did; memory_bytes: the largest resident memory of training after as many
     different batch sizes as `shapes`, and growth_bytes what every doubling of them adds; checkpoint_bytes:
     what writing a checkpoint adds; judge_bytes: the largest resident memory where judging needs more than
-    training did (0: it does not); padded: 1, or 0 where rows are packed.
+    training did (0: it does not); padded: 1, or 0 where shorter rows cost none;
+    one_more: what a further pass counts, in tokens (0: batches are not cut).
     """
 
     step_seconds: float
@@ -76,6 +77,7 @@ class Probe:
     trunk_seconds: float = 0.0
     judge_bytes: float = 0.0
     padded: float = 1.0
+    one_more: float = 0.0
 
     @property
     def largest_bytes(self) -> float:
@@ -148,9 +150,7 @@ def _learning(
         regularised(tuned, objective, task.divergence, config.train) as with_all,
     ):
         evaluate_seconds = _evaluation(tuned.model, fast.valid, precision, task, prepared, split.valid)
-        rows: tuple[Any, Any] = (
-            (own.buffer, own.buffer) if own else _spread(fast.train, config, precision.device)
-        )
+        rows: tuple[Any, Any] = (own.buffer, own.buffer) if own else _spread(fast.train, config)
         examples, largest = rows
 
         def steps(count: int, examples: Any, where: Path, until: Callable[[], bool]) -> None:
@@ -182,7 +182,7 @@ def _learning(
         sizes, token_seconds = [[1]] * len(watch.times), 0.0
         step_seconds = own.step_seconds(watch.times, period)
     else:
-        how = _Steps.of(config, precision.device, fast.train.padded)
+        how = _Steps.of(config, fast.train.one_more, fast.train.padded)
         sizes = _sizes(examples.lengths, how, len(watch.times))
         step_seconds, token_seconds = _fit([how.cost(step) for step in sizes[1:]], np.diff(watch.times))
     last, shapes, growth = _growth(watch.peaks, sizes)
@@ -192,6 +192,7 @@ def _learning(
         "evaluate_seconds": evaluate_seconds,
         "trunk_seconds": fast.trunk_seconds,
         "padded": float(fast.train.padded),
+        "one_more": float(fast.train.one_more or 0),
         "memory_bytes": last,
         "shapes": shapes,
         "growth_bytes": growth,
@@ -257,12 +258,12 @@ def _few(config: TrainConfig, steps: int, rows: int, early: bool = False) -> Tra
     )
 
 
-def _spread(examples: Examples, config: RunConfig, device: str) -> tuple[Examples, Examples]:
+def _spread(examples: Examples, config: RunConfig) -> tuple[Examples, Examples]:
     """The rows of batches of the first epoch, from the smallest to the largest (by what is computed at once),
     and those of the largest alone."""
     lengths = examples.lengths
-    how = _Steps.of(config, device, examples.padded)
-    batches = epoch_batches(lengths, config.train.batch_size, config.seed, 0, examples.by_token)
+    how = _Steps.of(config, examples.one_more, examples.padded)
+    batches = epoch_batches(lengths, config.train.batch_size, config.seed, 0)
     batches = [b for b in batches if len(b) == config.train.batch_size] or batches
     order = sorted(batches, key=lambda b: (max(how.sizes(lengths[b])), int(b[0])))
     chosen = {int(i) for i in np.linspace(0, len(order) - 1, min(_STEPS, len(order))).round()}
@@ -276,25 +277,23 @@ class _Steps(NamedTuple):
     batch_size: int
     at_once: int
     seed: int
-    by_token: bool
+    one_more: int | None
     padded: bool
-    pass_tokens: int | None
 
     @classmethod
-    def of(cls, config: RunConfig, device: str, padded: bool) -> Self:
-        """Those of a training; padded: see `Examples`."""
-        size, by_token = config.train.batch_size, tasks.find(config.task).by_token
-        at_once = config.train.micro_batch_size or size
-        return cls(size, at_once, config.seed, by_token, padded, pass_tokens(by_token and padded, device))
+    def of(cls, config: RunConfig, one_more: int | None, padded: bool) -> Self:
+        """Those of a training; one_more, padded: see `Examples`."""
+        size = config.train.batch_size
+        return cls(size, config.train.micro_batch_size or size, config.seed, one_more, padded)
 
     def sizes(self, lengths: np.ndarray) -> list[int]:
         """Tokens with padding of what a step computes at once; lengths: of its rows, ascending."""
-        cut = (lengths[part] for part in parts(lengths, self.at_once, self.pass_tokens))
+        cut = (lengths[part] for part in parts(lengths, self.at_once, self.one_more))
         return [int(own[-1]) * len(own) if self.padded else int(own.sum()) for own in cut]
 
     def cost(self, step: Sequence[int]) -> int:
         """What a step's passes take together, in tokens with padding."""
-        return sum(step) + (self.pass_tokens or 0) * (len(step) - 1)
+        return sum(step) + (self.one_more or 0) * (len(step) - 1)
 
 
 def _sizes(lengths: np.ndarray, how: _Steps, steps: int) -> list[list[int]]:
@@ -302,7 +301,7 @@ def _sizes(lengths: np.ndarray, how: _Steps, steps: int) -> list[list[int]]:
     batches = (
         lengths[batch]
         for epoch in itertools.count()
-        for batch in epoch_batches(lengths, how.batch_size, how.seed, epoch, how.by_token)
+        for batch in epoch_batches(lengths, how.batch_size, how.seed, epoch)
     )
     return [how.sizes(own) for own in itertools.islice(batches, steps)]
 
@@ -369,7 +368,7 @@ def _forward(model: Any, examples: Examples, precision: Precision, task: Task) -
 def predict_seconds(probe: Probe, config: RunConfig, prepared: Prepared, kind: Kind, device: str) -> float:
     """Seconds of one run: opening, training, evaluations, judging and saving."""
     split = prepared.split(config.fold, config.share)
-    steps, tokens, _ = _training_size(prepared, config, device, bool(probe.padded))
+    steps, tokens, _ = _training_size(prepared, config, probe)
     evaluations = _evaluations(prepared, config)
     seconds = probe.load_seconds + probe.step_seconds * steps + probe.token_seconds * tokens
     seconds += evaluations * probe.evaluate_seconds * evaluation_tokens(prepared, split.valid, device)
@@ -382,11 +381,11 @@ def predict_seconds(probe: Probe, config: RunConfig, prepared: Prepared, kind: K
 
 
 def predict_memory(
-    probe: Probe, config: RunConfig, prepared: Prepared, device: str, seconds: float, kind: Kind = "judged"
+    probe: Probe, config: RunConfig, prepared: Prepared, seconds: float, kind: Kind = "judged"
 ) -> float:
     """Largest resident memory of one run until it is judged, bytes: more sizes of batches take more, and so
     do checkpoints; judging comes after them."""
-    _, _, shapes = _training_size(prepared, config, device, bool(probe.padded))
+    _, _, shapes = _training_size(prepared, config, probe)
     memory = probe.memory_bytes + probe.growth_bytes * max(0.0, math.log2(shapes / probe.shapes))
     long = seconds - probe.load_seconds > config.train.checkpoint_seconds
     training = memory + (probe.checkpoint_bytes if long else 0.0)
@@ -400,13 +399,12 @@ def _evaluations(prepared: Prepared, config: RunConfig) -> float:
     return max(1.0, steps / per_epoch * config.train.evaluations_per_epoch)
 
 
-def _training_size(
-    prepared: Prepared, config: RunConfig, device: str, padded: bool = True
-) -> tuple[int, int, int]:
+def _training_size(prepared: Prepared, config: RunConfig, probe: Probe) -> tuple[int, int, int]:
     """Optimizer steps, what they take in tokens with padding, and how many sizes of batches they have."""
     lengths = prepared.lengths(prepared.training(config.fold, config.share))
     total = total_steps(len(prepared.lengths(prepared.split(config.fold, config.share).train)), config.train)
-    return total, *_tokens(lengths.tobytes(), _Steps.of(config, device, padded), total)
+    how = _Steps.of(config, int(probe.one_more) or None, bool(probe.padded))
+    return total, *_tokens(lengths.tobytes(), how, total)
 
 
 @lru_cache(maxsize=256)

@@ -30,8 +30,6 @@ class Learning(Reading):
     model_class: str
     #: Targets are one a token, not one a row.
     per_token: ClassVar[bool] = False
-    #: A row counts by its tokens in the loss of a batch: such batches are drawn at random (`data.batch`).
-    by_token: ClassVar[bool] = False
     #: The loss is a sum over tokens that are asked for, each by its own logits over the vocabulary.
     token_by_token: ClassVar[bool] = False
 
@@ -88,7 +86,7 @@ class Learning(Reading):
         self, encoded: Encoded, rows: np.ndarray, targets: np.ndarray, max_length: int, pad_id: int
     ) -> Examples:
         """Rows of tokens ready for the loop."""
-        return Examples(encoded.tokens, targets, rows, max_length, pad_id, self.per_token, self.by_token)
+        return Examples(encoded.tokens, targets, rows, max_length, pad_id, self.per_token)
 
     def for_training(self, examples: Examples) -> Examples:
         """The same rows as the loop trains on them."""

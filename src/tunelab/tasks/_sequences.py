@@ -109,7 +109,8 @@ class Answers(Examples):
 
     def with_strangers(self) -> Self:
         """The same pairs, each with an answer to another prompt: the next pair's, chosen and rejected in turn
-        (Ethayarajh et al. 2024, arXiv:2402.01306, section 4.1). Which it is does not depend on batches."""
+        (Ethayarajh et al. 2024, arXiv:2402.01306, section 4.1). Which it is does not depend on batches, which
+        are not cut: the reference point is a mean over one."""
         strangers = np.zeros(len(self.tokens), dtype=np.int64)
         order = self.rows.tolist()
         prompts = [bytes(self._prompt(row).data) for row in order]
@@ -117,7 +118,7 @@ class Answers(Examples):
             others = ((i + step) % len(order) for step in range(1, min(len(order), _FURTHER)))
             j = next((j for j in others if prompts[j] != prompts[i]), i)
             strangers[row] = order[j] + i % 2
-        return replace(self, strangers=strangers)
+        return replace(self, strangers=strangers, one_more=None)
 
     def with_reference(self, logps_NK: np.ndarray) -> Self:
         """The same pairs with the log-probabilities that the untouched model gives their K rows each."""

@@ -89,7 +89,6 @@ class Foretelling(Task):
     """A task whose targets are tokens. Outputs are [W, 3], see `foretold`."""
 
     per_token = True
-    by_token = True
     token_by_token = True
     judged_by_token = True
     needs_labels = False

@@ -190,7 +190,6 @@ class Language(Foretelling):
             max_length,
             pad_id,
             self.per_token,
-            self.by_token,
             mask_id=hidden,
             vocabulary=vocabulary,
             ratio=self.settings.masked_ratio,

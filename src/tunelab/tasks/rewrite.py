@@ -253,7 +253,7 @@ class Rewrite(Foretelling):
     ) -> Examples:
         if not self.two:
             return super().examples(encoded, rows, targets, max_length, pad_id)
-        return SourceTarget(encoded.tokens, targets, rows[::2], max_length, pad_id, by_token=self.by_token)
+        return SourceTarget(encoded.tokens, targets, rows[::2], max_length, pad_id)
 
     def for_training(self, examples: Examples) -> Examples:
         return examples if self.two else super().for_training(examples)

@@ -78,7 +78,6 @@ class Tag(Task):
     windowed = True
     held = MappingProxyType({"label": "entities", "units": "places"})
     per_token = True
-    by_token = True
     baselines = ("dictionary",)
 
     def __init__(self, types: Sequence[str], loss: LossConfig, settings: TagSettings) -> None:

@@ -23,7 +23,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from tunelab.config import TrainConfig
-from tunelab.data.batch import Batches, epoch_batches, parts, pass_tokens
+from tunelab.data.batch import Batches, epoch_batches, parts
 from tunelab.errors import NotFiniteError, Stopped, TrainingError
 from tunelab.methods.base import Tuned
 from tunelab.train import checkpoint
@@ -173,25 +173,22 @@ class _Order:
             told = self.examples.begin(epoch)
             self._journal.told(step, {} if place else told)
             self._lengths = self.examples.lengths
-            self._batches = epoch_batches(
-                self._lengths, self._batch_size, self._seed, epoch, self.examples.by_token
-            )
+            self._batches = epoch_batches(self._lengths, self._batch_size, self._seed, epoch)
         return self._batches[place]
 
-    def parts(self, rows: np.ndarray, at_most: int, device: str) -> list[np.ndarray]:
+    def parts(self, rows: np.ndarray, at_most: int) -> list[np.ndarray]:
         """A step's rows in micro-batches of so many at most."""
-        return [rows[part] for part in self._cut(rows, at_most, device)]
+        return [rows[part] for part in self._cut(rows, at_most)]
 
-    def smaller(self, rows: np.ndarray, at_most: int, device: str) -> int:
+    def smaller(self, rows: np.ndarray, at_most: int) -> int:
         """Half of that, as often as it takes until micro-batches become smaller; 1 at least."""
-        before, found = self._cut(rows, at_most, device), max(1, min(at_most, len(rows)) // 2)
-        while found > 1 and self._cut(rows, found, device) == before:
+        before, found = self._cut(rows, at_most), max(1, min(at_most, len(rows)) // 2)
+        while found > 1 and self._cut(rows, found) == before:
             found //= 2
         return found
 
-    def _cut(self, rows: np.ndarray, at_most: int, device: str) -> list[slice]:
-        one_more = pass_tokens(self.examples.by_token and self.examples.padded, device)
-        return parts(self._lengths[rows], at_most, one_more)
+    def _cut(self, rows: np.ndarray, at_most: int) -> list[slice]:
+        return parts(self._lengths[rows], at_most, self.examples.one_more)
 
 
 def _evaluate(judge: Judge, state: Trained, journal: Journal) -> bool:
@@ -268,7 +265,7 @@ def _accumulate(
             torch.cuda.empty_cache()
         checkpoint.set_random_state(*random, precision.device)
         before = state.micro_batch_size
-        state.micro_batch_size = batches.smaller(rows, before, precision.device)
+        state.micro_batch_size = batches.smaller(rows, before)
         journal.note(
             state.steps,
             f"out of memory at step {state.steps + 1}: the micro-batch is {state.micro_batch_size} rows from "
@@ -287,7 +284,7 @@ def _micro_batches(
 ) -> tuple[float, float]:
     total, count = 0.0, 0.0
     seen = padded = 0
-    for part in batches.parts(rows, state.micro_batch_size, precision.device):
+    for part in batches.parts(rows, state.micro_batch_size):
         inputs, targets = batches.examples.batch(part, precision.device)
         with precision(model):
             logits = model(**inputs).logits

@@ -118,7 +118,7 @@ def _start(
     level, model = tuned.frozen_depth, tuned.model
     if any(type(part) is not Examples for part in examples):
         raise _Off("the task puts its batches together in a way of its own")
-    trunk, layers = _parts(tuned)
+    trunk, layers, share = _parts(tuned)
     whole = _union(examples)
     order = np.argsort(whole.lengths, kind="stable")
     some = order[np.unique(np.linspace(0, len(order) - 1, _ROWS).astype(int))]
@@ -145,7 +145,7 @@ def _start(
     stack.enter_context(_passed_over(switch, layers, seen))
     with _judged(model, precision):
         _check(switch, file.read(whole.rows[some], inputs["input_ids"].shape[1]), inputs, seen, precision)
-    cached = tuple(_Cached(**_fields(part), switch=switch) for part in examples)
+    cached = tuple(_Cached(**_dearer(_fields(part), share), switch=switch) for part in examples)
     return Trunk(cached, level, plan.size, file.seconds, built)
 
 
@@ -167,8 +167,8 @@ class _Seen:
     widths: list[int]
 
 
-def _parts(tuned: Tuned) -> tuple[nn.Module, list[nn.Module]]:
-    """The trunk and its frozen layers."""
+def _parts(tuned: Tuned) -> tuple[nn.Module, list[nn.Module], float]:
+    """The trunk, its frozen layers, and what share of all layers they are."""
     if tuned.frozen_depth == 0:
         raise _Off("the method keeps no layer frozen")
     if tuned.frozen_depth == 1:
@@ -184,7 +184,7 @@ def _parts(tuned: Tuned) -> tuple[nn.Module, list[nn.Module]]:
     for name, layer in zip(names, layers, strict=True):
         if any(_foreign_hooks(module) for module in layer.modules()):
             raise _Off(f"layer {name!r} has hooks, which would not run")
-    return structure.trunk, layers
+    return structure.trunk, layers, len(layers) / len(structure.layers)
 
 
 def _foreign_hooks(module: nn.Module) -> bool:
@@ -380,6 +380,13 @@ def _of_tokens(logits: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
 
 def _fields(part: Examples) -> dict[str, Any]:
     return {f.name: getattr(part, f.name) for f in fields(Examples)}
+
+
+def _dearer(values: dict[str, Any], share: float) -> dict[str, Any]:
+    """With so much of the layers passed over, a pass costs as much as more tokens; all of them, a batch is
+    not cut."""
+    one_more = values["one_more"]
+    return {**values, "one_more": round(one_more / (1 - share)) if one_more and share < 1 else None}
 
 
 def _union(examples: Sequence[Examples]) -> Examples:
