@@ -211,6 +211,10 @@ class SpeedConfig(Section):
         "what frozen layers give is cached",
     )
     trunk_cache: bool = Field(True, description="compute what frozen layers give once for a whole study")
+    unpadded: bool = Field(
+        True,
+        description="on a CPU, with `attention`: layers compute no padding",
+    )
 
 
 class AugmentConfig(Section):

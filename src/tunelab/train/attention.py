@@ -38,6 +38,7 @@ from torch import Tensor, nn
 
 from tunelab.files import cache_folder
 from tunelab.train import dropout as fast
+from tunelab.train.unpadded import Rows, inside, outside
 
 __all__ = ["NAME", "NEVER", "Pass", "crossover", "register", "supports"]
 
@@ -104,6 +105,10 @@ def attend(
     it does not know, other devices among it.
     """
     tensors = (query_BHTd, key_BhSd, value_BhSe)
+    rows = inside()
+    if rows is not None and query_BHTd.shape[2] == key_BhSd.shape[2] == len(rows.places_N):
+        settings = {"dropout": dropout, "scaling": scaling, "is_causal": is_causal}
+        return _by_rows(rows, module, tensors, attention_mask, **settings, **kwargs)
     own = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
     p = dropout if module.training else 0.0
     causal = is_causal if is_causal is not None else getattr(module, "is_causal", True)
@@ -129,6 +134,23 @@ def attend(
         return output, None
     mask = _causal(query_BHTd) if causal else attention_mask
     return _plain(*tensors, mask, scaling, p), None
+
+
+def _by_rows(
+    rows: Rows, module: Any, tensors: tuple[Tensor, ...], mask: Tensor | None, **settings: Any
+) -> tuple[Tensor, None]:
+    """Of rows that lie behind one another, [1, N, H, e]: those of like length together."""
+    query_NHd, key_Nhd, value_Nhe = (x[0].transpose(0, 1) for x in tensors)
+    found = []
+    with outside():
+        for group in rows.groups:
+            own = (group.padded(query_NHd), group.padded(key_Nhd), group.padded(value_Nhe))
+            seen = None
+            if mask is not None:
+                seen = (mask if len(mask) == 1 else mask[group.rows])[:, :, : group.width, : group.width]
+            output, _ = attend(module, *own, seen, **settings)
+            found.append(group.packed(output))
+    return torch.cat(found)[None], None
 
 
 def _known(tensors: tuple[Tensor, ...], mask: Tensor | None, causal: bool, kwargs: Mapping[str, Any]) -> bool:

@@ -24,6 +24,7 @@ from tunelab.data.batch import Examples
 from tunelab.errors import ConfigError
 from tunelab.methods.structure import find_structure
 from tunelab.train.precision import in_float32
+from tunelab.train.unpadded import inside
 
 __all__ = ["first_token_only"]
 
@@ -70,7 +71,11 @@ def _after_attention(model: Any) -> nn.Module | None:
 
 
 def _first(_module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any]:
+    behind = inside()
+
     def cut(value: Any) -> Any:
+        if behind is not None and isinstance(value, Tensor) and value.dim() == 3:
+            return value.index_select(1, behind.starts_B)
         # Contiguous, or torch copies a frozen weight once a row instead of viewing [B, 1, D] as [B, D]: 9 ms.
         return value[:, :1].contiguous() if isinstance(value, Tensor) and value.dim() == 3 else value
 

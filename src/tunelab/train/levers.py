@@ -20,6 +20,7 @@ from tunelab.train.first_token import first_token_only
 from tunelab.train.packing import packed
 from tunelab.train.precision import Precision
 from tunelab.train.trunk import cached_trunk
+from tunelab.train.unpadded import unpadded
 from tunelab.train.vocabulary import compact_vocabulary
 
 __all__ = ["Faster", "faster", "faster_judging"]
@@ -72,6 +73,10 @@ def faster(
         if config.packing and not (config.trunk_cache and tuned.frozen_depth > 1):
             told["packing"] = stack.enter_context(packed(tuned.model, train, precision))
             if told["packing"]:
+                train = replace(train, padded=False, one_more=None)
+        if config.unpadded and told.get("attention") and not told.get("packing"):
+            told["unpadded"] = stack.enter_context(unpadded(tuned.model, train))
+            if told["unpadded"]:
                 train = replace(train, padded=False, one_more=None)
         if config.trunk_cache and not told.get("packing"):
             trunk = stack.enter_context(cached_trunk(tuned, [train, valid, others], precision, features, key))

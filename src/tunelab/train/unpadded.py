@@ -1,0 +1,295 @@
+"""Without padding: on a CPU a layer computes real tokens alone, whatever the lengths of a batch's rows.
+
+    states_BTD → states_1ND → projections, norms, feed-forward, dropout of N tokens → states_BTD, 0 at padding
+    inside, attention: q, k, v_1HNd → rows of like length together [b, H, t, d] → output_1NHd
+
+All but attention looks at one token at a time, so the rows of a batch may lie behind one another there.
+Attention gets them back as rows, those of like length together. Around every layer: embeddings, what lies
+above the layers, heads and targets see the batch as ever. Encoders and causal models whose attention is ours
+(train/attention.py); whether it works is asked of the model itself: its logits must be the same both ways, in
+float32.
+
+What it changes: nothing but the order of sums (1e-6) without dropout; with it, fewer random draws.
+"""
+
+# B batch, T tokens with padding, N tokens without, D hidden, H heads, d size of a head; b rows of t tokens
+
+import contextlib
+import inspect
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tunelab.data.batch import Examples, parts
+from tunelab.errors import ConfigError
+from tunelab.methods.structure import find_structure
+from tunelab.train.precision import in_float32
+
+__all__ = ["Group", "Rows", "inside", "outside", "unpadded"]
+
+_TOLERANCE = 1e-4
+_ASKED = 2  # of the longest and of the shortest rows, with which the model is asked
+_ONE_MORE = 300  # tokens that attention to one more group of rows takes
+
+_INSIDE: "ContextVar[Rows | None]" = ContextVar("tunelab_unpadded", default=None)
+
+
+def inside() -> "Rows | None":
+    """The rows that lie behind one another in the layer that is computed now; None: it has them as ever."""
+    return _INSIDE.get()
+
+
+@contextlib.contextmanager
+def outside() -> Iterator[None]:
+    """Inside this context rows are as ever."""
+    token = _INSIDE.set(None)
+    try:
+        yield
+    finally:
+        _INSIDE.reset(token)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows of like length.
+
+    rows: which of the batch; tokens: which of all N; width: of the longest; there: [b · t] which of these
+    tokens is where (at the padding any); back: [tokens] where each of them is in that.
+    """
+
+    rows: slice
+    tokens: slice
+    width: int
+    there: Tensor
+    back: Tensor
+
+    def padded(self, x_NHd: Tensor) -> Tensor:
+        """[b, H, t, d] of a group's tokens; what is at the padding gets no gradient."""
+        return (
+            _moved(x_NHd[self.tokens], self.there, self.back)
+            .view(self.rows.stop - self.rows.start, self.width, *x_NHd.shape[1:])
+            .transpose(1, 2)
+        )
+
+    def packed(self, x_btHd: Tensor) -> Tensor:
+        """[tokens, H, d], the other way."""
+        return _taken(x_btHd.flatten(0, 1), self.back)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Where the tokens of a batch's rows are.
+
+    shape: B, T; places_N: of each token in [B · T]; starts_B: the first of N of each row.
+    """
+
+    shape: tuple[int, int]
+    places_N: Tensor
+    starts_B: Tensor
+    groups: tuple[Group, ...]
+
+    @classmethod
+    def of(cls, mask_BT: Tensor) -> "Rows | None":
+        """None: there is no padding, or some is not at the end."""
+        lengths_B = mask_BT.sum(1)
+        width = mask_BT.shape[1]
+        if bool((lengths_B == width).all()):
+            return None
+        if not torch.equal(torch.arange(width) < lengths_B[:, None], mask_BT.bool()):
+            return None
+        lengths = lengths_B.numpy()
+        starts_B = lengths_B.cumsum(0) - lengths_B
+        places_N = mask_BT.flatten().nonzero().squeeze(1)
+        ascending = bool((np.diff(lengths) >= 0).all())
+        cut = parts(lengths, len(lengths), _ONE_MORE) if ascending else [slice(0, len(lengths))]
+        groups = tuple(_group(part, lengths_B[part], int(starts_B[part.start])) for part in cut)
+        return cls((mask_BT.shape[0], width), places_N, starts_B, groups)
+
+    def packed(self, x_BTD: Tensor) -> Tensor:
+        """[1, N, D]."""
+        return _taken(x_BTD.flatten(0, 1), self.places_N)[None]
+
+    def padded(self, x_1ND: Tensor) -> Tensor:
+        """[B, T, D], 0 at the padding; of the first tokens alone [B, 1, D]."""
+        if x_1ND.shape[1] == len(self.starts_B):
+            return x_1ND.transpose(0, 1)
+        return _put_back(x_1ND[0], self.places_N, self.shape[0] * self.shape[1]).view(*self.shape, -1)
+
+
+def _group(part: slice, lengths_b: Tensor, first: int) -> Group:
+    width, count = int(lengths_b.max()), int(lengths_b.sum())
+    real_bt = torch.arange(width) < lengths_b[:, None]
+    there = torch.zeros(real_bt.shape, dtype=torch.int64)
+    there[real_bt] = torch.arange(count)
+    back = real_bt.flatten().nonzero().squeeze(1)
+    return Group(part, slice(first, first + count), width, there.flatten(), back)
+
+
+class _Taken(torch.autograd.Function):
+    """Some rows of a matrix, each at most once."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, places: Tensor) -> Tensor:
+        ctx.places, ctx.count = places, len(x)
+        return x.index_select(0, places)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return _put(gradient, ctx.places, ctx.count), None
+
+
+class _Put(torch.autograd.Function):
+    """The rows of a matrix at these places, zeros elsewhere."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, places: Tensor, count: int) -> Tensor:
+        ctx.places = places
+        return _put(x, places, count)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return gradient.index_select(0, ctx.places), None, None
+
+
+class _Moved(torch.autograd.Function):
+    """The rows of a matrix in an order in which some may stand again, where no gradient comes from."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, there: Tensor, back: Tensor) -> Tensor:
+        ctx.back = back
+        return x.index_select(0, there)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return gradient.index_select(0, ctx.back), None, None
+
+
+def _put(x: Tensor, places: Tensor, count: int) -> Tensor:
+    return x.new_zeros(count, *x.shape[1:]).index_copy_(0, places, x)
+
+
+_taken: Callable[[Tensor, Tensor], Tensor] = _Taken.apply
+_put_back: Callable[[Tensor, Tensor, int], Tensor] = _Put.apply
+_moved: Callable[[Tensor, Tensor, Tensor], Tensor] = _Moved.apply
+
+
+@contextlib.contextmanager
+def unpadded(model: nn.Module, examples: Examples) -> Iterator[bool]:
+    """Inside, the layers of `model` compute no padding, if they can do without; gives whether they can. Draws
+    no random number.
+
+    examples: some of these rows are what the model is asked with.
+    """
+    found = _trunk_and_layers(model)
+    if found is None or len(set(examples.lengths.tolist())) < 2:  # (nothing to spare)
+        yield False
+        return
+    trunk, layers = found
+    before = _logits(model, examples)
+    state = _State()
+    hook = trunk.register_forward_pre_hook(state.look, with_kwargs=True)
+    own = [layer.__dict__.get("forward") for layer in layers]
+    for layer in layers:
+        layer.forward = state.wrapped(layer.forward)
+
+    def undo() -> None:
+        hook.remove()
+        for layer, forward in zip(layers, own, strict=True):
+            if forward is None:
+                layer.__dict__.pop("forward", None)
+            else:
+                layer.forward = forward
+
+    try:
+        same = _close(_logits(model, examples), before) and state.worked
+        if not same:
+            undo()
+        yield same
+    finally:
+        undo()
+
+
+class _State:
+    """What a trunk's hook saw, and whether a layer ever had its padding taken out."""
+
+    def __init__(self) -> None:
+        self.rows: Rows | None = None
+        self.worked = False
+
+    def look(self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        names = inspect.signature(module.forward).parameters
+        mask = {**dict(zip(names, inputs, strict=False)), **named}.get("attention_mask")
+        self.rows = Rows.of(mask) if isinstance(mask, Tensor) and mask.dim() == 2 else None
+
+    def wrapped(self, forward: Callable[..., Any]) -> Callable[..., Any]:
+        """A layer's forward on what is no padding."""
+
+        def without(*inputs: Any, **named: Any) -> Any:
+            rows, places = self.rows, list(inputs)
+            states = places[0] if places else named.get("hidden_states")
+            if rows is None or not isinstance(states, Tensor) or states.shape[:2] != rows.shape:
+                return forward(*inputs, **named)
+            if places:
+                places[0] = rows.packed(states)
+            else:
+                named["hidden_states"] = rows.packed(states)
+            if isinstance(named.get("position_embeddings"), tuple):
+                named["position_embeddings"] = tuple(
+                    rows.packed(x.expand(rows.shape[0], -1, -1)) for x in named["position_embeddings"]
+                )
+            token = _INSIDE.set(rows)
+            try:
+                output = forward(*places, **named)
+            finally:
+                _INSIDE.reset(token)
+            self.worked = True
+            if isinstance(output, tuple):
+                return (rows.padded(output[0]), *output[1:])
+            return rows.padded(output)
+
+        return without
+
+
+def _trunk_and_layers(model: Any) -> tuple[nn.Module, list[nn.Module]] | None:
+    plain = model.get_base_model() if hasattr(model, "get_base_model") else model
+    if getattr(plain.config, "is_encoder_decoder", False):
+        return None
+    try:
+        structure = find_structure(plain)
+    except ConfigError:
+        return None
+    return structure.trunk, [plain.get_submodule(layer.name) for layer in structure.layers]
+
+
+def _logits(model: nn.Module, examples: Examples) -> Tensor | None:
+    """Of the shortest and the longest rows: 0 at the padding where there is one logit a token (and those of
+    virtual tokens left out); None where the model cannot do that."""
+    order = np.argsort(examples.lengths, kind="stable")
+    rows = np.unique(np.r_[order[:_ASKED], order[-_ASKED:]])
+    rows = rows[np.argsort(examples.lengths[rows], kind="stable")]
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), in_float32(model):
+            inputs, _ = examples.batch(rows, "cpu")
+            logits: Tensor = model(**inputs).logits.float()
+    except (RuntimeError, IndexError, TypeError, ValueError):
+        return None
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    if logits.dim() == 3:
+        mask_BT = inputs["attention_mask"]
+        logits = logits[:, -mask_BT.shape[1] :] * mask_BT[..., None]
+    return logits
+
+
+def _close(found: Tensor | None, wanted: Tensor | None) -> bool:
+    if found is None or wanted is None or found.shape != wanted.shape:
+        return False
+    return bool((found - wanted).abs().max() <= _TOLERANCE * wanted.abs().max().clamp(min=1.0))
