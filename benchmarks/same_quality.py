@@ -2,11 +2,11 @@
 
     python -m benchmarks.same_quality --out /tmp/same
 
-precision: bfloat16 against float32 (full). like_length: batches of rows of like length against batches drawn
-at random (full). trunk_cache: frozen layers computed once against anew in every step (top_layers).
-still_trunk: frozen layers without dropout, as the cache needs them, against with it (top_layers). Seeds 0, 1,
-... on both sides, the same test rows; differences with seeds as a second level, their variance pooled over
-all trainings of a data set. Runs are kept in --out.
+precision: bfloat16 against float32 (full). random_batches: rows drawn at random against batches of like
+length (full). trunk_cache: frozen layers computed once against anew in every step (top_layers). still_trunk:
+frozen layers without dropout, as the cache needs them, against with it (top_layers). Seeds 0, 1, ... on both
+sides, the same test rows; differences with seeds as a second level, their variance pooled over all trainings
+of a data set. Runs are kept in --out.
 """
 
 import argparse
@@ -43,7 +43,7 @@ class Lever:
 
 LEVERS = {
     "precision": Lever("full", {"train": {"precision": "float32"}}),
-    "like_length": Lever("full", {}, pool=1),
+    "random_batches": Lever("full", {}, pool=32),
     "trunk_cache": Lever("top_layers", {"speed": {"trunk_cache": False}}),
     "still_trunk": Lever("top_layers", {"speed": {"trunk_cache": False}}, still=False),
 }

@@ -176,13 +176,13 @@ def test_parts_cost_the_least_of_all_ways_to_cut(at_most: int) -> None:
 
 
 def test_parts_save_most_of_the_padding() -> None:
-    """Random batches of 32 from 1..100 are padded by half; their parts leave a fifth, in three passes."""
+    """Random batches of 32 from 1..100 are padded by half; their parts leave a fifth, in four passes."""
     lengths = np.random.default_rng(0).integers(1, 101, size=6400)
     steps = [lengths[b] for b in epoch_batches(lengths, 32, seed=0, epoch=0)]
     cut = [step[part] for step in steps for part in parts(step, 32, PASS)]
     assert lengths.sum() / sum(len(s) * s[-1] for s in steps) < 0.55
     assert lengths.sum() / sum(len(p) * p[-1] for p in cut) > 0.8
-    assert len(cut) < 4 * len(steps)
+    assert len(cut) < 5 * len(steps)
 
 
 def test_sorted_batches_have_a_limit_of_tokens() -> None:

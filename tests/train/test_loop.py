@@ -151,9 +151,8 @@ def test_micro_batches_give_the_same_training(tmp_path: Path) -> None:
         )  # Adam enlarges rounding where gradients are tiny
 
 
-def test_parts_of_like_length_give_the_same_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a row counts by its tokens: a batch at once, or cut wherever lengths differ, and the plan's sizes
-    are those of what was computed."""
+def test_parts_of_like_length_give_the_same_training(tmp_path: Path) -> None:
+    """A batch at once, or cut wherever lengths differ; and the plan's sizes are those of what was computed."""
     states = []
     for cost in (10**6, 1):
         examples, tuned, shown = replace(toy_examples(), one_more=cost), make_tuned(), []

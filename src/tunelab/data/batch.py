@@ -39,9 +39,9 @@ IGNORED = -100
 #: Batches whose rows are sorted by length together; 1: drawn at random.
 POOL = 1
 
-#: What one more pass through a model takes, in tokens: what `parts` holds against padding. On a CPU 50 to 70
-#: for the packaged encoder; for the smallest model 128 to 1,024 are the same within noise.
-PASS = 128
+#: What one more pass through a model takes, in tokens: what `parts` holds against padding. So many on a CPU
+#: for a model that is 384 wide.
+PASS = 64
 
 
 def epoch_batches(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
@@ -68,7 +68,7 @@ def parts(lengths: np.ndarray, at_most: int, one_more: int | None = None) -> lis
 
     >>> parts(np.array([3, 3, 4, 9]), 2)
     [slice(0, 2, None), slice(2, 4, None)]
-    >>> parts(np.array([3, 4, 400, 480]), 4, one_more=128)
+    >>> parts(np.array([3, 4, 400, 480]), 4, one_more=64)
     [slice(0, 2, None), slice(2, 4, None)]
     """
     count = len(lengths)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tunelab.config import SpeedConfig
-from tunelab.data.batch import Examples
+from tunelab.data.batch import PASS, Examples
 from tunelab.methods.base import Tuned
 from tunelab.train.asked import asked_only
 from tunelab.train.attention import NAME, register, supports
@@ -29,6 +29,8 @@ __all__ = ["Faster", "faster", "faster_judging"]
 #: What one more pass takes there, in tokens: a small model takes as long for a few as for thousands. Not
 #: measured.
 _PASS_ON_GPU = 4096
+_MOST_PASS = 1024
+_WIDE = 384
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,8 @@ def faster(
         if config.attention:
             told["attention"] = stack.enter_context(_cpu_attention(tuned.model))
         seconds, ordinary = 0.0, valid
-        if train.one_more and precision.device != "cpu":
-            train = replace(train, one_more=_PASS_ON_GPU)
+        if train.one_more:
+            train = replace(train, one_more=_pass_tokens(tuned.model, precision.device))
         if config.packing and not (config.trunk_cache and tuned.frozen_depth > 1):
             told["packing"] = stack.enter_context(packed(tuned.model, train, precision))
             if told["packing"]:
@@ -116,6 +118,16 @@ def faster_judging(
         if config.first_token:
             stack.enter_context(first_token_only(tuned.model, ordinary))
         yield examples, spared
+
+
+def _pass_tokens(model: Any, device: str) -> int:
+    """What one more pass takes, in tokens: it has the same number of operations whatever the width, a token's
+    products grow with its square."""
+    if device != "cpu":
+        return _PASS_ON_GPU
+    plain = model.get_base_model() if hasattr(model, "get_base_model") else model
+    width = int(getattr(plain.config.get_text_config(), "hidden_size", 0) or _WIDE)
+    return int(min(_MOST_PASS, max(1.0, PASS * (_WIDE / width) ** 2)))
 
 
 @contextlib.contextmanager
