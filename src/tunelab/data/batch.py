@@ -68,7 +68,7 @@ def parts(lengths: np.ndarray, at_most: int, one_more: int | None = None) -> lis
 
     >>> parts(np.array([3, 3, 4, 9]), 2)
     [slice(0, 2, None), slice(2, 4, None)]
-    >>> parts(np.array([3, 4, 400, 480]), 4, one_more=64)
+    >>> parts(np.array([3, 4, 440, 480]), 4, one_more=64)
     [slice(0, 2, None), slice(2, 4, None)]
     """
     count = len(lengths)
