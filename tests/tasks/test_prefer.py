@@ -156,14 +156,17 @@ def test_a_prompt_stays_on_one_side(folder: Path, tmp_path: Path) -> None:
 
 def test_a_reward_model_answers(folder: Path, tmp_path: Path) -> None:
     """It learns which words are better, and its bundle scores single answers; the baseline takes the shorter."""
-    rows = [row | {"rejected": row["rejected"] + " long and longer"} for row in pairs(120)]
+    rows = [
+        row | ({"rejected": row["rejected"] + " long and longer"} if i % 3 else {})
+        for i, row in enumerate(pairs(120))
+    ]
     values = {
         "files": (str(written(tmp_path / "pairs.json", rows)),),
         "task": "prefer",
         "method": "full",
         "model": {"name": str(folder), "max_length": 64},
         "data": {"folds": 0},
-        "train": {"epochs": 4, "batch_size": 16, "learning_rate": 3e-3},
+        "train": {"epochs": 8, "batch_size": 16, "learning_rate": 3e-3},
     }
     config = RunConfig.model_validate(values)
     prepared = prepare(config.files, config.task, config.data, config.model)

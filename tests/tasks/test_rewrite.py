@@ -314,7 +314,7 @@ def test_a_study_of_rewriting(kind: str, tmp_path: Path) -> None:
         data, task="rewrite", methods=["full", "head", "prompt"], model=str(tmp_path / kind), folds=0, seeds=1,
         effort="quick", out=tmp_path / "out", progress=False,
         settings={
-            "train.epochs": 6, "train.batch_size": 8, "train.learning_rate": 1e-2, "model.max_length": 64,
+            "train.epochs": 12, "train.batch_size": 8, "train.learning_rate": 1e-2, "model.max_length": 64,
             "rewrite.max_new_tokens": 10, "rewrite.metric": "chrf", "rewrite.template": "plain",
             "rewrite.beams": beams,
         },
