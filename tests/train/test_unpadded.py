@@ -48,10 +48,8 @@ def make(architecture: str, method: str = "full", dropout: float = 0.0) -> Tuned
 
 
 def gradients(model: nn.Module) -> dict[str, Tensor]:
-    """Of a loss of all logits, of rows that ascend in length."""
-    examples = toy_examples()
-    rows = ROWS[np.argsort(examples.lengths[ROWS], kind="stable")]
-    inputs, _ = examples.batch(rows, "cpu")
+    """Of a loss of all logits, of rows of all lengths in no order."""
+    inputs, _ = toy_examples().batch(ROWS, "cpu")
     model.zero_grad()
     model(**inputs).logits.square().sum().backward()
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
@@ -70,7 +68,11 @@ def tokens_of(module: nn.Module) -> Iterator[set[int]]:
 
 @pytest.mark.parametrize("architecture", MODELS)
 @pytest.mark.parametrize("method", ["full", "lora", "prompt", "adapter"])
-def test_gradients_are_those_with_padding(architecture: str, method: str) -> None:
+def test_gradients_are_those_with_padding(
+    architecture: str, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attention in as many groups as there are lengths, of rows in no order."""
+    monkeypatch.setattr("tunelab.train.unpadded._ONE_MORE", 0)
     tuned = make(architecture, method)
     tuned.model.train()
     wanted = gradients(tuned.model)
@@ -143,6 +145,10 @@ def test_rows_with_padding_before_them_are_left_alone() -> None:
     rows = Rows.of(torch.tensor([[1, 0, 0], [1, 1, 1]]))
     assert rows is not None
     assert (rows.places_N.tolist(), rows.starts_B.tolist()) == ([0, 3, 4, 5], [0, 1])
+    turned = Rows.of(torch.tensor([[1, 1, 1], [1, 0, 0]]))
+    assert turned is not None
+    assert (turned.places_N.tolist(), turned.starts_B.tolist()) == ([3, 0, 1, 2], [1, 0])
+    assert Rows.of(torch.tensor([[0, 0], [1, 1]])) is None
     x_BTD = torch.arange(12.0).view(2, 3, 2)
     back = rows.padded(rows.packed(x_BTD))
     assert torch.equal(back, x_BTD * torch.tensor([[1.0, 0, 0], [1, 1, 1]])[..., None])

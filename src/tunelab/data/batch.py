@@ -74,7 +74,7 @@ def parts(lengths: np.ndarray, at_most: int, one_more: int | None = None) -> lis
     count = len(lengths)
     if one_more is None:
         return [slice(first, min(first + at_most, count)) for first in range(0, count, at_most)]
-    room = at_most * int(lengths[-1])
+    room = max(1, at_most * int(lengths[-1]))
     least = np.zeros(count + 1, dtype=np.int64)  # of the first i rows: what they take
     begin = np.zeros(count + 1, dtype=np.int64)  # and where their last part begins
     for end, longest in enumerate(lengths.tolist(), 1):

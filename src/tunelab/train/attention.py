@@ -147,7 +147,7 @@ def _by_rows(
             own = (group.padded(query_NHd), group.padded(key_Nhd), group.padded(value_Nhe))
             seen = None
             if mask is not None:
-                seen = (mask if len(mask) == 1 else mask[group.rows])[:, :, : group.width, : group.width]
+                seen = (mask if len(mask) == 1 else mask[group.rows_b])[:, :, : group.width, : group.width]
             output, _ = attend(module, *own, seen, **settings)
             found.append(group.packed(output))
     return torch.cat(found)[None], None

@@ -78,8 +78,6 @@ def faster(
                 train = replace(train, padded=False, one_more=None)
         if config.unpadded and told.get("attention") and not told.get("packing"):
             told["unpadded"] = stack.enter_context(unpadded(tuned.model, train))
-            if told["unpadded"]:
-                train = replace(train, padded=False, one_more=None)
         if config.trunk_cache and not told.get("packing"):
             trunk = stack.enter_context(cached_trunk(tuned, [train, valid, others], precision, features, key))
             train, valid, _ = trunk.examples
@@ -91,6 +89,8 @@ def faster(
             told["vocabulary"] = stack.enter_context(compact_vocabulary(tuned, [train, valid]))
         if config.asked_tokens and token_by_token:
             train, told["asked_tokens"] = stack.enter_context(asked_only(tuned.model, train))
+        if told.get("unpadded") and (told.get("asked_tokens") or not _foretells(tuned.model)):
+            train = replace(train, padded=False, one_more=None)
         if config.fast_dropout:
             stack.enter_context(fast_dropout(tuned.model))
         yield Faster(train, valid, seconds, told)
@@ -118,6 +118,12 @@ def faster_judging(
         if config.first_token:
             stack.enter_context(first_token_only(tuned.model, ordinary))
         yield examples, spared
+
+
+def _foretells(model: Any) -> bool:
+    """Whether logits are as wide as a vocabulary: those of padding are dear."""
+    plain = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return plain.get_output_embeddings() is not None
 
 
 def _pass_tokens(model: Any, device: str) -> int:

@@ -58,11 +58,11 @@ def outside() -> Iterator[None]:
 class Group:
     """Rows of like length.
 
-    rows: which of the batch; tokens: which of all N; width: of the longest; there: [b · t] which of these
+    rows_b: which of the batch; tokens: which of all N; width: of the longest; there: [b · t] which of these
     tokens is where (at the padding any); back: [tokens] where each of them is in that.
     """
 
-    rows: slice
+    rows_b: Tensor
     tokens: slice
     width: int
     there: Tensor
@@ -72,7 +72,7 @@ class Group:
         """[b, H, t, d] of a group's tokens; what is at the padding gets no gradient."""
         return (
             _moved(x_NHd[self.tokens], self.there, self.back)
-            .view(self.rows.stop - self.rows.start, self.width, *x_NHd.shape[1:])
+            .view(len(self.rows_b), self.width, *x_NHd.shape[1:])
             .transpose(1, 2)
         )
 
@@ -85,7 +85,7 @@ class Group:
 class Rows:
     """Where the tokens of a batch's rows are.
 
-    shape: B, T; places_N: of each token in [B · T]; starts_B: the first of N of each row.
+    shape: B, T; places_N: of each token in [B · T], shorter rows first; starts_B: the first of N of each row.
     """
 
     shape: tuple[int, int]
@@ -95,20 +95,22 @@ class Rows:
 
     @classmethod
     def of(cls, mask_BT: Tensor) -> "Rows | None":
-        """None: there is no padding, or some is not at the end."""
+        """None: there is no padding, some is not at the end, or a row is empty."""
+        rows, width = mask_BT.shape
         lengths_B = mask_BT.sum(1)
-        width = mask_BT.shape[1]
-        if bool((lengths_B == width).all()):
+        if bool((lengths_B == width).all()) or not bool(lengths_B.all()):
             return None
         if not torch.equal(torch.arange(width) < lengths_B[:, None], mask_BT.bool()):
             return None
-        lengths = lengths_B.numpy()
-        starts_B = lengths_B.cumsum(0) - lengths_B
-        places_N = mask_BT.flatten().nonzero().squeeze(1)
-        ascending = bool((np.diff(lengths) >= 0).all())
-        cut = parts(lengths, len(lengths), _ONE_MORE) if ascending else [slice(0, len(lengths))]
-        groups = tuple(_group(part, lengths_B[part], int(starts_B[part.start])) for part in cut)
-        return cls((mask_BT.shape[0], width), places_N, starts_B, groups)
+        order_B = lengths_B.argsort(stable=True)
+        sorted_B = lengths_B[order_B]
+        firsts_B = sorted_B.cumsum(0) - sorted_B
+        places_N = torch.arange(rows * width).view(rows, width)[order_B][mask_BT[order_B].bool()]
+        groups = tuple(
+            _group(order_B[part], sorted_B[part], int(firsts_B[part.start]))
+            for part in parts(sorted_B.numpy(), rows, _ONE_MORE)
+        )
+        return cls((rows, width), places_N, torch.empty_like(firsts_B).scatter_(0, order_B, firsts_B), groups)
 
     def packed(self, x_BTD: Tensor) -> Tensor:
         """[1, N, D]."""
@@ -121,13 +123,13 @@ class Rows:
         return _put_back(x_1ND[0], self.places_N, self.shape[0] * self.shape[1]).view(*self.shape, -1)
 
 
-def _group(part: slice, lengths_b: Tensor, first: int) -> Group:
+def _group(rows_b: Tensor, lengths_b: Tensor, first: int) -> Group:
     width, count = int(lengths_b.max()), int(lengths_b.sum())
     real_bt = torch.arange(width) < lengths_b[:, None]
     there = torch.zeros(real_bt.shape, dtype=torch.int64)
     there[real_bt] = torch.arange(count)
     back = real_bt.flatten().nonzero().squeeze(1)
-    return Group(part, slice(first, first + count), width, there.flatten(), back)
+    return Group(rows_b, slice(first, first + count), width, there.flatten(), back)
 
 
 class _Taken(torch.autograd.Function):
@@ -259,6 +261,8 @@ def _trunk_and_layers(model: Any) -> tuple[nn.Module, list[nn.Module]] | None:
     plain = model.get_base_model() if hasattr(model, "get_base_model") else model
     if getattr(plain.config, "is_encoder_decoder", False):
         return None
+    if any(getattr(part, "gradient_checkpointing", False) for part in plain.modules()):
+        return None  # (a layer's forward is called again where its rows are not known)
     try:
         structure = find_structure(plain)
     except ConfigError:
