@@ -1,11 +1,25 @@
 """A tokenizer of bytes and tiny language models on disk, for tests of `language` and `instruct`."""
 
+import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import torch
 
+from tunelab.config import LossConfig, ModelConfig
+from tunelab.data.table import Table
+from tunelab.models import Located, load_model, load_tokenizer
+from tunelab.tasks.instruct import Instruct, InstructSettings
+
 CHATML = ("<|im_start|>", "<|im_end|>")
+SAID = [
+    ("Name a fruit.", "An apple."),
+    ("绝句", "两个黄鹂鸣翠柳"),
+    ("Count.", "1 2 3 4 5 6 7 8 9"),
+    ("Hi", "Ho"),
+]
 
 
 def byte_tokenizer(*added: str, bert: bool = False) -> Any:
@@ -71,3 +85,24 @@ def seq2seq_model(folder: Path, kind: str = "t5") -> Path:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def conversations(folder: Path):
+    """A random language model, its task and conversations of unlike length."""
+    found = Located("toy", language_model(folder))
+    tokenizer, _ = load_tokenizer(found, ModelConfig())
+    Instruct.dress(tokenizer, InstructSettings(template="alpaca"))
+    task = Instruct(LossConfig(), InstructSettings(template="alpaca"))
+    table = pd.DataFrame(
+        {
+            "text": [
+                json.dumps([{"role": "user", "content": a}, {"role": "assistant", "content": b}])
+                for a, b in SAID
+            ],
+            "label": "",
+        }
+    )
+    encoded = task.encode(Table(table, {}), tokenizer, 160, cache=False)
+    targets = task.targets([""] * len(SAID), encoded)
+    rows = task.examples(encoded, np.arange(len(encoded.tokens)), targets, 160, tokenizer.pad_token_id)
+    return load_model(found, ModelConfig(), task.model_class, {}, 0), task, task.for_training(rows)

@@ -149,8 +149,8 @@ class TrainConfig(Section):
     micro_batch_size: int | None = Field(
         None,
         ge=1,
-        description="rows per forward pass at most (where rows count by their tokens: the tokens of so many "
-        "of a batch's longest); None: no limit",
+        description="rows per forward pass at most, or, where a batch is cut by length, as many tokens as so "
+        "many of its longest rows have; None: no limit",
     )
     learning_rate: float | None = Field(
         None, gt=0, le=10, description="peak; None takes the method's own default"
@@ -211,10 +211,7 @@ class SpeedConfig(Section):
         "what frozen layers give is cached",
     )
     trunk_cache: bool = Field(True, description="compute what frozen layers give once for a whole study")
-    unpadded: bool = Field(
-        True,
-        description="on a CPU, with `attention`: layers compute no padding",
-    )
+    unpadded: bool = Field(True, description="on a CPU, with `attention`: layers compute no padding")
 
 
 class AugmentConfig(Section):

@@ -1,52 +1,19 @@
 """Packed batches: the same losses and gradients as with padding, and rows that do not see their neighbours."""
 
-import json
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
-from lm_toys import language_model
+from lm_toys import conversations
 from models_zoo import ARCHITECTURES, make_batch, make_model
 from toys import toy_examples
 
 from tunelab import methods
-from tunelab.config import LossConfig, ModelConfig
-from tunelab.data.table import Table
-from tunelab.models import Located, load_model, load_tokenizer
-from tunelab.tasks.instruct import Instruct, InstructSettings
 from tunelab.train.asked import asked_only
 from tunelab.train.packing import packed
 
 CAUSAL = {"gpt2", "llama", "qwen2", "qwen3"}
-SAID = [
-    ("Name a fruit.", "An apple."),
-    ("绝句", "两个黄鹂鸣翠柳"),
-    ("Count.", "1 2 3 4 5 6 7 8 9"),
-    ("Hi", "Ho"),
-]
-
-
-def conversations(folder: Path):
-    """A random language model, its task and conversations of unlike length."""
-    found = Located("toy", language_model(folder))
-    tokenizer, _ = load_tokenizer(found, ModelConfig())
-    Instruct.dress(tokenizer, InstructSettings(template="alpaca"))
-    task = Instruct(LossConfig(), InstructSettings(template="alpaca"))
-    table = pd.DataFrame(
-        {
-            "text": [
-                json.dumps([{"role": "user", "content": a}, {"role": "assistant", "content": b}])
-                for a, b in SAID
-            ],
-            "label": "",
-        }
-    )
-    encoded = task.encode(Table(table, {}), tokenizer, 160, cache=False)
-    targets = task.targets([""] * len(SAID), encoded)
-    rows = task.examples(encoded, np.arange(len(encoded.tokens)), targets, 160, tokenizer.pad_token_id)
-    return load_model(found, ModelConfig(), task.model_class, {}, 0), task, task.for_training(rows)
 
 
 def gradients(model: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -3,19 +3,23 @@
 import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from lm_toys import conversations
 from models_zoo import make_model
 from torch import Tensor, nn
-from toys import toy_examples
+from toys import FLOAT32, toy_examples
 
 from tunelab import methods
+from tunelab.config import SpeedConfig
 from tunelab.methods.base import Tuned
 from tunelab.train.attention import NAME, register
 from tunelab.train.dropout import fast_dropout
 from tunelab.train.first_token import first_token_only
+from tunelab.train.levers import faster
 from tunelab.train.unpadded import Rows, unpadded
 
 MODELS = [
@@ -108,7 +112,7 @@ def test_with_the_first_token_alone(architecture: str) -> None:
         torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-5, msg=name)
 
 
-def test_dropout_is_of_real_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dropout_is_of_real_tokens() -> None:
     """The means of many draws are those with padding; two draws differ."""
     tuned = make("bert", dropout=0.1)
     tuned.model.train()
@@ -137,6 +141,19 @@ def test_off_where_nothing_is_spared_or_the_model_is_another() -> None:
     assert "forward" not in tuned.model.bert.encoder.layer[0].__dict__
     with unpadded(make_model("deberta-v2"), toy_examples()) as on:
         assert not on
+
+
+@pytest.mark.parametrize("token_by_token", [False, True])
+def test_batches_stay_cut_where_padded_logits_are_dear(token_by_token: bool, tmp_path: Path) -> None:
+    """A vocabulary's logits of padding cost as ever, but where they are asked for one by one."""
+    model, _, examples = conversations(tmp_path)
+    tuned = methods.find("full").make({}).attach(model)
+    with faster(
+        tuned, examples, examples, examples, SpeedConfig(), FLOAT32, None, "", token_by_token=token_by_token
+    ) as fast:
+        assert fast.told["unpadded"]
+        assert (fast.train.one_more is None) == token_by_token
+        assert fast.train.padded != token_by_token
 
 
 def test_rows_with_padding_before_them_are_left_alone() -> None:

@@ -3,7 +3,8 @@
     [3 9 4 400]  →  [3 4 9] + [400]      each part padded to its longest row, the gradients summed
 
 So rows of all lengths meet in every step, as they do in `transformers`, and little of what is computed is
-padding. Batches of like length would need fewer passes still; they make worse models (`docs/benchmarks.md`).
+padding. Batches of like length would need fewer passes still; they make worse models
+(`docs/performance.md`).
 
 The order is a pure function of lengths, batch size, seed and epoch, so a continued run sees exactly
 the batches that it would have seen.
@@ -23,15 +24,7 @@ from torch import Tensor
 
 from tunelab.data.encode import Tokens
 
-__all__ = [
-    "IGNORED",
-    "Batches",
-    "Examples",
-    "collate",
-    "epoch_batches",
-    "parts",
-    "sorted_batches",
-]
+__all__ = ["IGNORED", "Batches", "Examples", "collate", "epoch_batches", "parts", "sorted_batches"]
 
 #: The target of a token that has none, as in `torch.nn.functional.cross_entropy`.
 IGNORED = -100
@@ -40,7 +33,7 @@ IGNORED = -100
 POOL = 1
 
 #: What one more pass through a model takes, in tokens: what `parts` holds against padding. So many on a CPU
-#: for a model that is 384 wide.
+#: for the packaged encoder, 384 wide (probes of `full`: 41, 55, 84; of `lora`: 67).
 PASS = 64
 
 

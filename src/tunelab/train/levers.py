@@ -128,7 +128,7 @@ def _foretells(model: Any) -> bool:
 
 def _pass_tokens(model: Any, device: str) -> int:
     """What one more pass takes, in tokens: it has the same number of operations whatever the width, a token's
-    products grow with its square."""
+    products grow with its square. (Reckoned from the packaged encoder, not measured at other widths.)"""
     if device != "cpu":
         return _PASS_ON_GPU
     plain = model.get_base_model() if hasattr(model, "get_base_model") else model

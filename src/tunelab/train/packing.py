@@ -16,26 +16,23 @@ What it changes: nothing but the order of sums (1e-6) without dropout; with it, 
 
 import contextlib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from tunelab.data.batch import Examples
+from tunelab.train.alike import Context, close, logits_of
 from tunelab.train.precision import Precision, in_float32, uses_flash
 
 __all__ = ["packed"]
-
-_Context = Callable[[nn.Module], contextlib.AbstractContextManager[None]]
 
 _TEXTS = ("input_ids", "inputs_embeds")
 _PLACES = ("position_ids", "past_key_values", "token_type_ids")
 _TOLERANCE = 1e-4
 _LOW_TOLERANCE = 5e-2  # of bfloat16, as of states in trunk.py; whether rows are kept apart float32 has told
-_ROWS = 2  # of the longest and of the shortest rows, with which the model is asked
 
 
 @dataclass
@@ -94,10 +91,10 @@ def packed(model: nn.Module, examples: Examples, precision: Precision | None = N
     if trunk is plain or len(set(examples.lengths.tolist())) < 2:  # (nothing to spare)
         yield False
         return
-    ways: list[tuple[_Context, float]] = [(in_float32, _TOLERANCE)]
+    ways: list[tuple[Context, float]] = [(in_float32, _TOLERANCE)]
     if precision is not None and uses_flash(model):
         ways.append((precision, _LOW_TOLERANCE))
-    before = [_logits(model, examples, context) for context, _ in ways]
+    before = [logits_of(model, examples, context) for context, _ in ways]
     packing = _Packing()
     hooks = [
         trunk.register_forward_pre_hook(packing.put, with_kwargs=True),
@@ -105,7 +102,7 @@ def packed(model: nn.Module, examples: Examples, precision: Precision | None = N
     ]
     try:
         same = all(
-            _close(_logits(model, examples, context), wanted, tolerance)
+            close(logits_of(model, examples, context), wanted, tolerance)
             for (context, tolerance), wanted in zip(ways, before, strict=True)
         )
         same = same and packing.worked
@@ -116,31 +113,3 @@ def packed(model: nn.Module, examples: Examples, precision: Precision | None = N
     finally:
         for hook in hooks:
             hook.remove()
-
-
-def _logits(model: nn.Module, examples: Examples, context: _Context) -> Tensor | None:
-    """Of the longest and the shortest rows, [B, ...]: 0 at the padding where there is one logit a token (and
-    those of virtual tokens left out); None where the model cannot do that."""
-    order = np.argsort(-examples.lengths, kind="stable")
-    rows = np.unique(np.r_[order[:_ROWS], order[-_ROWS:]])
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), context(model):
-            inputs, _ = examples.batch(rows, str(next(model.parameters()).device))
-            logits: Tensor = model(**inputs).logits.float()
-    except (RuntimeError, IndexError, TypeError, ValueError):
-        return None
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
-    mask_BT = inputs["attention_mask"]
-    if logits.dim() == 3:
-        logits = logits[:, -mask_BT.shape[1] :] * mask_BT[..., None]
-    return logits
-
-
-def _close(found: Tensor | None, wanted: Tensor | None, tolerance: float) -> bool:
-    if found is None or wanted is None or found.shape != wanted.shape:
-        return False
-    return bool((found - wanted).abs().max() <= tolerance * wanted.abs().max().clamp(min=1.0))

@@ -21,19 +21,18 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from tunelab.data.batch import Examples, parts
 from tunelab.errors import ConfigError
 from tunelab.methods.structure import find_structure
+from tunelab.train.alike import close, logits_of
 from tunelab.train.precision import in_float32
 
 __all__ = ["Group", "Rows", "inside", "outside", "unpadded"]
 
 _TOLERANCE = 1e-4
-_ASKED = 2  # of the longest and of the shortest rows, with which the model is asked
 _ONE_MORE = 300  # tokens that attention to one more group of rows takes
 
 _INSIDE: "ContextVar[Rows | None]" = ContextVar("tunelab_unpadded", default=None)
@@ -192,8 +191,8 @@ def unpadded(model: nn.Module, examples: Examples) -> Iterator[bool]:
         yield False
         return
     trunk, layers = found
-    before = _logits(model, examples)
-    state = _State()
+    before = logits_of(model, examples, in_float32)
+    state = _State(trunk)
     hook = trunk.register_forward_pre_hook(state.look, with_kwargs=True)
     own = [layer.__dict__.get("forward") for layer in layers]
     for layer in layers:
@@ -208,7 +207,7 @@ def unpadded(model: nn.Module, examples: Examples) -> Iterator[bool]:
                 layer.forward = forward
 
     try:
-        same = _close(_logits(model, examples), before) and state.worked
+        same = close(logits_of(model, examples, in_float32), before, _TOLERANCE) and state.worked
         if not same:
             undo()
         yield same
@@ -219,13 +218,13 @@ def unpadded(model: nn.Module, examples: Examples) -> Iterator[bool]:
 class _State:
     """What a trunk's hook saw, and whether a layer ever had its padding taken out."""
 
-    def __init__(self) -> None:
+    def __init__(self, trunk: nn.Module) -> None:
+        self._names = tuple(inspect.signature(trunk.forward).parameters)
         self.rows: Rows | None = None
         self.worked = False
 
-    def look(self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
-        names = inspect.signature(module.forward).parameters
-        mask = {**dict(zip(names, inputs, strict=False)), **named}.get("attention_mask")
+    def look(self, _module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        mask = {**dict(zip(self._names, inputs, strict=False)), **named}.get("attention_mask")
         self.rows = Rows.of(mask) if isinstance(mask, Tensor) and mask.dim() == 2 else None
 
     def wrapped(self, forward: Callable[..., Any]) -> Callable[..., Any]:
@@ -268,32 +267,3 @@ def _trunk_and_layers(model: Any) -> tuple[nn.Module, list[nn.Module]] | None:
     except ConfigError:
         return None
     return structure.trunk, [plain.get_submodule(layer.name) for layer in structure.layers]
-
-
-def _logits(model: nn.Module, examples: Examples) -> Tensor | None:
-    """Of the shortest and the longest rows: 0 at the padding where there is one logit a token (and those of
-    virtual tokens left out); None where the model cannot do that."""
-    order = np.argsort(examples.lengths, kind="stable")
-    rows = np.unique(np.r_[order[:_ASKED], order[-_ASKED:]])
-    rows = rows[np.argsort(examples.lengths[rows], kind="stable")]
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), in_float32(model):
-            inputs, _ = examples.batch(rows, "cpu")
-            logits: Tensor = model(**inputs).logits.float()
-    except (RuntimeError, IndexError, TypeError, ValueError):
-        return None
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
-    if logits.dim() == 3:
-        mask_BT = inputs["attention_mask"]
-        logits = logits[:, -mask_BT.shape[1] :] * mask_BT[..., None]
-    return logits
-
-
-def _close(found: Tensor | None, wanted: Tensor | None) -> bool:
-    if found is None or wanted is None or found.shape != wanted.shape:
-        return False
-    return bool((found - wanted).abs().max() <= _TOLERANCE * wanted.abs().max().clamp(min=1.0))

@@ -1,0 +1,45 @@
+"""Whether a model gives the same logits another way: what levers that lay out its work ask of it."""
+
+import contextlib
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tunelab.data.batch import Examples
+
+__all__ = ["Context", "close", "logits_of"]
+
+Context = Callable[[nn.Module], contextlib.AbstractContextManager[None]]
+
+_ROWS = 2  # of the longest and of the shortest rows, with which the model is asked
+
+
+def logits_of(model: nn.Module, examples: Examples, context: Context) -> Tensor | None:
+    """Of the longest and the shortest rows, [B, ...]: 0 at the padding where there is one logit a token (and
+    those of virtual tokens left out); None where the model cannot do that."""
+    order = np.argsort(-examples.lengths, kind="stable")
+    rows = np.unique(np.r_[order[:_ROWS], order[-_ROWS:]])
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), context(model):
+            inputs, _ = examples.batch(rows, str(next(model.parameters()).device))
+            logits: Tensor = model(**inputs).logits.float()
+    except (RuntimeError, IndexError, TypeError, ValueError):
+        return None
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    mask_BT = inputs["attention_mask"]
+    if logits.dim() == 3:
+        logits = logits[:, -mask_BT.shape[1] :] * mask_BT[..., None]
+    return logits
+
+
+def close(found: Tensor | None, wanted: Tensor | None, tolerance: float) -> bool:
+    """Whether both are there and the same, as a share of the largest logit (of 1 at least)."""
+    if found is None or wanted is None or found.shape != wanted.shape:
+        return False
+    return bool((found - wanted).abs().max() <= tolerance * wanted.abs().max().clamp(min=1.0))
