@@ -310,7 +310,8 @@ def _outputs(model: Any, features: Any, task: Task) -> np.ndarray:
     if not task.classes:
         numbers: np.ndarray = model.predict(features).astype(np.float32)[:, None]
         return numbers
-    found = model.predict_log_proba(features)
+    with np.errstate(divide="ignore"):  # (a probability that is too small for a number)
+        found = np.maximum(model.predict_log_proba(features), -_CERTAIN)
     full = np.full((found.shape[0], len(task.classes)), -_CERTAIN, dtype=np.float32)
     full[:, model.classes_] = found
     return full
