@@ -141,6 +141,37 @@ def test_roberta_has_two_positions_less_than_its_table() -> None:
     assert max_positions(BertConfig(max_position_embeddings=512)) == 512
 
 
+@pytest.mark.parametrize("kind", ["MPNet", "Roberta", "Data2VecText", "XLMRobertaXL", "Xmod", "Bert"])
+def test_a_text_of_so_many_tokens_is_read_and_a_longer_one_not(kind: str) -> None:
+    import transformers
+
+    shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    more = {"languages": ("en_XX",), "default_language": "en_XX"} if kind == "Xmod" else {}
+    settings = getattr(transformers, f"{kind}Config")(
+        **shape, **more, vocab_size=50, max_position_embeddings=20, pad_token_id=0 if kind == "Bert" else 1
+    )
+    model = getattr(transformers, f"{kind}Model")(settings).eval()
+    most = max_positions(settings)
+    model(input_ids=torch.full((1, most), 7))
+    with pytest.raises((IndexError, RuntimeError)):
+        model(input_ids=torch.full((1, most + 1), 7))
+
+
+@pytest.mark.parametrize("pad", [0, 3])
+def test_a_token_that_stands_in_for_padding_still_learns(pad: int, tmp_path: Path) -> None:
+    """3 is the end of a text, too: where it is read as text it has its gradient, as in plain transformers."""
+    where = make_model_folder(tmp_path / "llama", "llama")
+    opened = load_model(
+        locate(config(where)), config(where), "AutoModelForSequenceClassification", OPTIONS, pad
+    )
+    ids = torch.tensor([[5, 3, 7, 3, 9]])
+    opened(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.square().sum().backward()
+    table = opened.get_input_embeddings()
+    assert opened.config.pad_token_id == pad
+    assert float(table.weight.grad[3].norm()) > 0
+    assert table.padding_idx == (0 if pad == 0 else None)
+
+
 def test_dropout_is_set_or_refused(folder: Path) -> None:
     found = locate(config(folder))
     model = load_model(

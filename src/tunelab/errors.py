@@ -85,9 +85,13 @@ class CannotMerge(TunelabError):
 
 
 class Stopped(TunelabError):
-    """Stopped on request (Ctrl-C); what is needed to go on is on disk."""
+    """Stopped on request (Ctrl-C); what is needed to go on is on disk.
+
+    before_seconds: what the run had spent before its first step, where that is known.
+    """
 
     exit_code = 130
+    before_seconds = 0.0
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

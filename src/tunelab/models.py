@@ -338,6 +338,7 @@ def load_model(
         settings = transformers.AutoConfig.from_pretrained(
             found.folder, trust_remote_code=config.trust_remote_code, **kwargs
         )
+        real = _pads_only(settings, pad_token_id)
         settings.pad_token_id = pad_token_id
         _set_dropout(settings, config, found.name)
         with _quiet():
@@ -361,7 +362,18 @@ def load_model(
     if config.embedding_dropout is not None:
         _set_embedding_dropout(model, config.embedding_dropout, found.name)
     model.config.pad_token_id = pad_token_id
+    if not real and isinstance(table := model.get_input_embeddings(), torch.nn.Embedding):
+        table.padding_idx = None  # (or the token would get no gradient where it is read as text)
     return model.to(device)
+
+
+def _pads_only(settings: Any, pad_token_id: int) -> bool:
+    """Whether the token is the model's own for padding, and not one that stands in for it."""
+    text = settings.get_text_config()
+    ends = getattr(text, "eos_token_id", None)
+    return getattr(text, "pad_token_id", None) == pad_token_id and pad_token_id not in (
+        ends if isinstance(ends, list) else [ends]
+    )
 
 
 def _check_trunk(model: Any, missing: Iterable[str], name: str) -> None:
@@ -466,16 +478,38 @@ def positions_of(found: Located, config: ModelConfig) -> int | None:
     return max_positions(model_settings(found, config))
 
 
+#: What counts positions from padding_idx + 1, with the padding at 1 (read in transformers' code).
+_AFTER_PADDING = frozenset(
+    [
+        "camembert",
+        "data2vec-text",
+        "esm",
+        "ibert",
+        "layoutlmv3",
+        "lilt",
+        "longformer",
+        "luke",
+        "markuplm",
+        "mpnet",
+        "roberta",
+        "roberta-prelayernorm",
+        "xlm-roberta",
+        "xlm-roberta-xl",
+        "xmod",
+    ]
+)
+
+
 def max_positions(settings: Any) -> int | None:
     """How many tokens the model has positions for, or None where there is no limit.
 
-    RoBERTa's family counts positions from padding_idx + 1, so two rows of its table are never used.
+    RoBERTa's family and what was made like it count positions from padding_idx + 1, so two rows of the table
+    are never used.
     """
     most = getattr(settings, "max_position_embeddings", None)
     if most is None or most <= 0:
         return None
-    offset = 2 if settings.model_type in {"roberta", "xlm-roberta", "camembert", "longformer"} else 0
-    return int(most) - offset
+    return int(most) - (2 if settings.model_type in _AFTER_PADDING else 0)
 
 
 _DROPOUTS = {

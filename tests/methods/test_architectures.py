@@ -177,3 +177,39 @@ def test_token_level_logits_have_the_texts_length(
         restored = METHODS[name]().restore(make_model(architecture, task=task), tmp_path)
         restored.model.eval()
         torch.testing.assert_close(logits(restored.model, batch), out.detach(), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "method"),
+    [
+        ("Phi3", "prefix"),
+        ("Phi3", "prompt"),
+        ("GPTBigCode", "prefix"),
+        ("BigBird", "prompt"),
+        ("BigBird", "p_tuning"),
+    ],
+)
+def test_fewer_keys_in_one_projection_and_poolers_of_one_token(kind: str, method: str) -> None:
+    import transformers
+
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+    own = {
+        "Phi3": {"num_key_value_heads": 2, "bos_token_id": 1, "eos_token_id": 2},
+        "GPTBigCode": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_inner": 48},
+        "BigBird": {"attention_type": "original_full"},
+    }[kind]
+    config = getattr(transformers, f"{kind}Config")(
+        **{**shape, **own}, vocab_size=64, pad_token_id=0, num_labels=3
+    )
+    torch.manual_seed(0)
+    model = getattr(transformers, f"{kind}ForSequenceClassification")(config)
+    tuned = METHODS[method].make({}).attach(model)
+    batch = make_batch(lengths=LENGTHS)
+    tuned.model.eval()
+    together = logits(tuned.model, batch)
+    assert together.isfinite().all()
+    _check_padding(tuned.model, batch, together)
+    tuned.model(**batch).loss.backward()
+    assert all(
+        p.grad is not None and p.grad.isfinite().all() for p in tuned.state().values() if p.requires_grad
+    )

@@ -11,6 +11,7 @@ from models_zoo import VOCABULARY, make_model
 from torch import Tensor, nn
 
 import tunelab.rlhf.rollout as module
+from tunelab import methods
 from tunelab.errors import ConfigError, DataError, NotFiniteError
 from tunelab.objectives.policy import action_mask
 from tunelab.rlhf.rollout import (
@@ -62,6 +63,23 @@ def answers(drawn: Rollout) -> list[list[int]]:
 
 def parts(drawn: Rollout) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return drawn.prompt_ids_BP, drawn.prompt_mask_BP, drawn.completion_ids_BT, drawn.mask_BT
+
+
+@pytest.mark.parametrize("method", ["prompt", "p_tuning"])
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+def test_behind_virtual_tokens_there_is_no_cache_and_the_numbers_are_the_same(
+    method: str, architecture: str
+) -> None:
+    torch.manual_seed(0)
+    plain = make_model(architecture, task="CausalLM")
+    net = methods.find(method).make({"num_virtual_tokens": 3}).attach(small(plain)).model.eval()
+    given = prompts((3, 9, 1, 6))
+    drawn = rollout(net, given, settings(answers=2), 0)
+    assert len({tuple(answer) for answer in answers(drawn)}) > 4
+    for row, (answer, mask) in enumerate(zip(answers(drawn), drawn.mask_BT, strict=True)):
+        torch.testing.assert_close(
+            drawn.logps_BT[row][mask], alone(net, given[row // 2], answer, 1.0), atol=1e-5, rtol=1e-5
+        )
 
 
 # -- the same numbers at sampling, under training, and alone ---------------------------------------------------

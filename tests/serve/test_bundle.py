@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -305,3 +306,16 @@ def test_many_rows_get_the_answers_of_few(method: str, base: Path, tmp_path: Pat
     assert 0 < np.abs(rough - few).max() < 0.005 + 0.05 * np.abs(few).max()
     with pytest.raises(ConfigError, match="unknown precision 'half'; give float32, auto, bfloat16"):
         tunelab.load(bundle, "cpu", precision="half")
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_several_threads_get_the_answers_of_one(precision: str, base: Path, tmp_path: Path) -> None:
+    """Levers and number formats change the model itself while it is asked: nobody else may ask it meanwhile."""
+    bundle, _ = make_bundle(base, tmp_path / "bundle", "full")
+    specialist = tunelab.load(bundle, "cpu", precision=precision)
+    asked = [MANY, *(MANY[i : i + 3] for i in range(0, 60, 3))] * 2
+    alone = [specialist.logits(texts) for texts in asked]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(specialist.logits, asked))
+    for found, wanted in zip(together, alone, strict=True):
+        np.testing.assert_array_equal(found, wanted)

@@ -1,13 +1,16 @@
 """Heads and losses of one's own: tried out first, trained by every method, kept and trusted by the bundle."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import transformers
 from models_zoo import ARCHITECTURES, make_batch
 from tiny import make_model_folder, write_sentences
+from toys import toy_examples
 
 import tunelab
 from tunelab import methods
@@ -79,6 +82,10 @@ def tversky(logits, targets):
     index = (p * y).sum() / ((p * y).sum() + 0.7 * ((1 - p) * y).sum() + 0.3 * (p * (1 - y)).sum() + 1e-6)
     return (1 - index) ** 0.75
 
+def weighted(logits, targets):
+    """A mean by the weights of the classes, which no mean of the parts' means is."""
+    return F.cross_entropy(logits, targets, weight=torch.linspace(0.1, 3, logits.shape[1]))
+
 def square(logits, targets):
     return total(logits, targets) ** 2
 
@@ -119,6 +126,27 @@ def test_a_loss_of_one_s_own_is_summed_however_it_is_given(name: str, files: tup
     torch.testing.assert_close(total / count, torch.nn.functional.cross_entropy(logits, targets))
     assert count == 6
     assert task(objective=f"{files[1]}:tversky").objective_of(None)(logits, targets)[1] == 6
+
+
+@pytest.mark.parametrize(
+    ("name", "whole"),
+    [("rows", False), ("total", False), ("mean", False), ("weighted", True), ("tversky", True)],
+)
+def test_a_batch_is_cut_only_where_the_loss_is_that_of_its_parts(
+    name: str, whole: bool, files: tuple[str, str]
+) -> None:
+    own = task(objective=f"{files[1]}:{name}")
+    tags = Tag.fit(['[[0, 3, "PER"]]'], [], LossConfig(), TagSettings(objective=f"{files[1]}:{name}"))
+    tags.take_code()
+    examples = toy_examples()
+    assert (own.for_training(examples).one_more is None) == whole
+    by_token = replace(examples, targets=np.zeros(len(examples.tokens.ids), dtype=np.int64), per_token=True)
+    assert (tags.for_training(by_token).one_more is None) == whole
+    objective = own.objective_of(None)
+    logits, targets = torch.randn(8, 3), torch.tensor([0, 0, 0, 1, 1, 2, 2, 2])
+    parts = [objective(logits[part], targets[part]) for part in (slice(0, 3), slice(3, 8))]
+    alike = torch.isclose(sum(total for total, _ in parts), objective(logits, targets)[0], rtol=1e-4)
+    assert bool(alike) != whole
 
 
 @pytest.mark.parametrize("name", ["rows", "total", "mean"])

@@ -13,7 +13,7 @@ from tiny import make_model_folder
 from torch import Tensor
 from toys import FLOAT32, make_tuned, toy_examples
 
-from tunelab import tasks
+from tunelab import methods, tasks
 from tunelab.config import LossConfig, ModelConfig, TrainConfig
 from tunelab.data.batch import Examples
 from tunelab.errors import ConfigError, ModelError, Stopped
@@ -160,6 +160,26 @@ def test_r_drop_is_equation_4(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="drops nothing"):
             objective(logits, targets)
     assert not model._forward_pre_hooks
+
+
+@pytest.mark.parametrize("method", ["lora", "adalora"])
+def test_r_drop_of_an_update_that_is_still_zero(method: str) -> None:
+    """What is dropped before it changes nothing in the first step of a model without other dropout."""
+    torch.manual_seed(0)
+    tuned = methods.find(method).make({}).attach(make_model("qwen3"))
+    model, targets = tuned.model.train(), torch.tensor([0, 1, 2, 0])
+    inputs = {
+        k: v for k, v in make_batch(lengths=[5, 7, 3, 6]).items() if k in ("input_ids", "attention_mask")
+    }
+    with r_drop(model, cross_entropy, classes_divergence, 1.0) as objective:
+        first, _ = objective(model(**inputs).logits, targets)
+        torch.testing.assert_close(first, cross_entropy(model(**inputs).logits, targets)[0])
+        with torch.no_grad():
+            for tensor in tuned.state().values():
+                tensor.add_(0.3)
+        logits = model(**inputs).logits
+        later, _ = objective(logits, targets)
+        assert (later - cross_entropy(logits, targets)[0]).detach().abs() > 1e-4
 
 
 def test_r_drop_of_entities_counts_units(tmp_path: Path) -> None:

@@ -9,7 +9,17 @@ from typing import Literal
 import numpy as np
 from scipy import special
 
-from tunelab.measure.statistics import RunScore, Score, Spread, bounds_of, counted, freedom, spread_of, wilson
+from tunelab.measure.statistics import (
+    RunScore,
+    Score,
+    Spread,
+    bounds_of,
+    by_groups_alone,
+    counted,
+    freedom,
+    spread_of,
+    wilson,
+)
 
 __all__ = [
     "Comparison",
@@ -145,7 +155,7 @@ def compare_pair(
     covariance of their runs, see `Spread`) plus s²/S of each, which Welch's test adds up likewise; degrees by
     `freedom`. A method with one run is taken as that model, without seeds. A standard error below one item's
     worth is not believed: 1/N, or of a score without bounds, whose unit is anyone's, an item's usual distance
-    from the mean, over N.
+    from the mean, over N. Of G groups it is a group's usual distance over G.
 
     seeded: of each side, whether a single run stands for a method whose other seeds failed (a baseline's has
     none). Items in groups are drawn and counted by groups.
@@ -159,14 +169,13 @@ def compare_pair(
     if single and alone and len(right) == 2 and right[0] is not None and right[1] is not None:
         return mcnemar(right[0], right[1])
     a, b = (spread_of(runs, items, resamples, seed) for runs in (first, second))
-    items = max(counted(first, items), counted(second, items))
+    rows, items = items, max(counted(first, items), counted(second, items))
     both = float(a.drawn_SR.mean(0) @ b.drawn_SR.mean(0)) / (resamples - 1)
     shared = max(a.items + b.items - 2 * both, 0.0)
     sides = zip((a, b), seeded, strict=True)
     terms = tuple(term for own, lost in sides if (term := _seed_term(own, pool, lost)) is not None)
     between = [(term.lasting + term.passing, term.freedom) for term in terms]
-    bounded = all(np.isfinite(bounds_of([*first, *second])))
-    least = items**-2.0 if bounded else (a.single + b.single) / 2 / items
+    least = _least([*first, *second], rows, items, (a.single + b.single) / 2)
     error = max(shared + sum(part for part, _ in between), least) ** 0.5
     if not error or items < 2:
         return _without_spread(a.value - b.value, items)
@@ -176,6 +185,18 @@ def compare_pair(
     half = float(special.stdtrit(degrees, 0.975)) * error
     p = 2 * float(special.stdtr(degrees, -abs(value) / error))
     return Comparison(value, value - half, value + half, p, "bootstrap", shared, terms, most, least)
+
+
+def _least(runs: Sequence[Score], rows: int, items: int, single: float) -> float:
+    """The squared standard error of one item's worth. single: that of one run's score.
+
+    A whole group never goes from wrong to right, so 1/G is far above what one is worth, unless the groups do
+    not differ at all.
+    """
+    usual = single / items
+    if not np.isfinite(bounds_of(runs)).all():
+        return usual
+    return max(usual, float(rows) ** -2) if usual and by_groups_alone(runs) else float(items) ** -2
 
 
 def _without_spread(value: float, items: int) -> Comparison:

@@ -18,6 +18,7 @@ __all__ = [
     "Score",
     "Spread",
     "bounds_of",
+    "by_groups_alone",
     "class_f1",
     "counted",
     "freedom",
@@ -171,6 +172,12 @@ def _resampled(runs: Sequence[Score], items: int, resamples: int, seed: int) -> 
 
 def _groups(runs: Sequence[Score]) -> np.ndarray | None:
     return next((r.groups_N for r in runs if isinstance(r, RunScore) and r.groups_N is not None), None)
+
+
+def by_groups_alone(runs: Sequence[Score]) -> bool:
+    """Whether items are drawn by groups and all of them have a part in the score."""
+    parts = any(isinstance(r, RunScore) and r.support_N is not None for r in runs)
+    return _groups(runs) is not None and not parts
 
 
 def counted(runs: Sequence[Score], items: int) -> int:

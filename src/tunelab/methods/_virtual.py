@@ -258,5 +258,5 @@ def _take_out(count: int, trunk: nn.Module, args: tuple[Any, ...], output: Any) 
 
 
 def _take_out_before(count: int, pooler: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """A pooler inside the trunk reads the text alone."""
-    return (args[0][:, count:], *args[1:])
+    """A pooler inside the trunk reads the text alone, if it is given all states and not one of each row."""
+    return (args[0][:, count:], *args[1:]) if args[0].dim() == 3 else args

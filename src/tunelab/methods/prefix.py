@@ -191,7 +191,10 @@ def _sizes(structure: Structure) -> tuple[int, int, int]:
     count = len(structure.attentions())
     query_heads = int(getattr(config, "num_attention_heads", 1))
     if layer.fused:
-        size, heads = linear_shape(structure.model.get_submodule(layer.fused[0]))[1] // 3, query_heads
+        width, all_three = linear_shape(structure.model.get_submodule(layer.fused[0]))
+        head_size = getattr(config, "head_dim", None) or width // query_heads
+        heads = (all_three // head_size - query_heads) // 2  # (keys may be fewer than queries)
+        size = heads * head_size
     else:
         head_size = linear_shape(structure.model.get_submodule(layer.query[0]))[1] // query_heads
         size = linear_shape(structure.model.get_submodule(layer.key[0]))[1]

@@ -456,7 +456,10 @@ def _layer(model: nn.Module, name: str) -> Layer:
         )
     roles = {letter: [n for n in attention if n.split(".")[-1][0].lower() == letter] for letter in "qkv"}
     separate = all(roles.values())
-    first = roles["q"][0] if separate else attention[0]
+    # (three in one is the widest, wherever it stands: Phi-3 has its output projection first)
+    widest = max(attention, key=lambda n: linear_shape(model.get_submodule(f"{name}.{n}"))[1])
+    first = roles["q"][0] if separate else widest
+    output = attention[-1] if separate else next(n for n in reversed(attention) if n != widest)
 
     def full(names: Sequence[str]) -> tuple[str, ...]:
         return tuple(f"{name}.{n}" for n in names)
@@ -467,8 +470,8 @@ def _layer(model: nn.Module, name: str) -> Layer:
         query=full(roles["q"] if separate else ()),
         key=full(roles["k"] if separate else ()),
         value=full(roles["v"] if separate else ()),
-        fused=full(() if separate else attention[:1]),
-        attention_output=f"{name}.{attention[-1]}",
+        fused=full(() if separate else (widest,)),
+        attention_output=f"{name}.{output}",
         feedforward_input=f"{name}.{feedforward[0]}",
         feedforward_output=f"{name}.{feedforward[-1]}",
         linears=full(linears),

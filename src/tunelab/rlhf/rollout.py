@@ -215,7 +215,9 @@ def _generate(
     rows, steps = draws_BT.shape
     device = draws_BT.device
     eos = torch.tensor(settings.eos_ids, device=device)
-    decoder = _Decoder(model, prompt_ids_NP, prompt_mask_NP, settings)
+    caches = getattr(model.config, "use_cache", True)  # (virtual tokens switch it off)
+    kind = _Decoder if caches else _Rereader
+    decoder = kind(model, prompt_ids_NP, prompt_mask_NP, settings)
     ids_BT = torch.full((rows, steps), settings.pad_id, device=device)
     logps_BT = torch.zeros(rows, steps, device=device)
     lengths_B = torch.zeros(rows, dtype=torch.long, device=device)
@@ -325,6 +327,40 @@ class _Decoder:
             position_ids=position_RT,
             past_key_values=self.cache,
             use_cache=True,
+            logits_to_keep=1,
+        )
+        logits_RV: Tensor = out.logits[:, -1]
+        return logits_RV
+
+
+class _Rereader:
+    """`_Decoder` of a model that can keep no cache: every row is read from its beginning at each step."""
+
+    def __init__(
+        self, model: nn.Module, prompt_ids_NP: Tensor, prompt_mask_NP: Tensor, settings: RolloutSettings
+    ) -> None:
+        self.model = model
+        self.ids_RL, self.mask_RL = prompt_ids_NP, prompt_mask_NP
+        self.logits_RV = self._forward()
+        if settings.answers > 1:
+            self.ids_RL = self.ids_RL.repeat_interleave(settings.answers, 0)
+            self.mask_RL = self.mask_RL.repeat_interleave(settings.answers, 0)
+            self.logits_RV = self.logits_RV.repeat_interleave(settings.answers, 0)
+
+    def step(self, token_R: Tensor) -> None:
+        self.ids_RL = torch.cat([self.ids_RL, token_R[:, None]], 1)
+        self.mask_RL = torch.nn.functional.pad(self.mask_RL, (0, 1), value=True)
+        self.logits_RV = self._forward()
+
+    def keep(self, kept: Tensor) -> None:
+        self.ids_RL, self.mask_RL = self.ids_RL[kept], self.mask_RL[kept]
+
+    def _forward(self) -> Tensor:
+        out = self.model(
+            input_ids=self.ids_RL,
+            attention_mask=self.mask_RL,
+            position_ids=(self.mask_RL.long().cumsum(1) - 1).clamp(min=0),
+            use_cache=False,
             logits_to_keep=1,
         )
         logits_RV: Tensor = out.logits[:, -1]

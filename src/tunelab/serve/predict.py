@@ -1,5 +1,6 @@
 """Answers from a bundle."""
 
+import contextlib
 import logging
 import threading
 from collections.abc import Sequence
@@ -182,13 +183,11 @@ class Specialist:
         rows, pad_id = np.arange(len(encoded.tokens)), opened.tokenizer.pad_token_id
         examples = task.examples(encoded, rows, task.blank(encoded), opened.max_length, pad_id)
         keep = task.keep_of(model)
-        if len(rows) < _MANY:
+        with self._lock, contextlib.ExitStack() as stack:  # (levers and precision change the model itself)
+            if len(rows) >= _MANY:
+                fast = faster_judging(opened.tuned, examples, SpeedConfig(), self._precision, None, "")
+                examples, _ = stack.enter_context(fast)
             return predict_logits(model, examples, self._precision, keep=keep)
-        with (
-            self._lock,
-            faster_judging(opened.tuned, examples, SpeedConfig(), self._precision, None, "") as fast,
-        ):
-            return predict_logits(model, fast[0], self._precision, keep=keep)
 
     def export(self, folder: str | Path) -> Path:
         """Writes a plain `transformers` model (adapters merged) that `from_pretrained` loads anywhere.

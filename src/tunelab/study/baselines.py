@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from scipy import sparse
 from sklearn.base import BaseEstimator
+from sklearn.dummy import DummyClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
@@ -71,10 +72,9 @@ def baselines_of(task: Task, first: bool = True) -> tuple[str, ...]:
 
 
 def run_baseline(
-    name: str, config: RunConfig, prepared: Prepared, folder: Path, device: str, told: str = ""
+    name: str, config: RunConfig, prepared: Prepared, folder: Path, device: str
 ) -> dict[str, Any]:
-    """Fits, judges and records one baseline on one fold; a finished one is read instead. told: its name in
-    the table, where that is another."""
+    """Fits, judges and records one baseline on one fold; a finished one is read instead."""
     record_path = folder / "result.json"
     if record_path.is_file():
         known: dict[str, Any] = json.loads(record_path.read_text(encoding="utf-8"))
@@ -88,7 +88,7 @@ def run_baseline(
     seconds = time.monotonic() - began
     record = {
         "status": "finished",
-        "method": told or name,
+        "method": name,
         "model": config.model.name,
         "baseline": True,
         "settings": chosen,
@@ -253,7 +253,7 @@ def _regression(
     dense = isinstance(train, np.ndarray)
     for strength in _STRENGTHS:
         own = strength / 100 if dense else strength
-        regression = _regressor(own, targets, task)
+        regression = _regressor(own, targets[split.train], task)
         # TF-IDF is scaled already; embeddings are not, and standardised they want a stronger penalty.
         model = make_pipeline(StandardScaler(), regression) if dense else regression
         model.fit(train, targets[split.train])
@@ -298,7 +298,11 @@ class _EachLabel(BaseEstimator):  # type: ignore[misc]
 def _regressor(strength: float, targets: np.ndarray, task: Task) -> Any:
     if targets.ndim == 2:
         return _EachLabel(strength)
-    return LogisticRegression(C=strength, max_iter=1000) if task.classes else Ridge(alpha=1 / strength)
+    if not task.classes:
+        return Ridge(alpha=1 / strength)
+    if len(np.unique(targets)) == 1:  # (of a rare class that is whole in the test part, or in one group)
+        return DummyClassifier()
+    return LogisticRegression(C=strength, max_iter=1000)
 
 
 def _outputs(model: Any, features: Any, task: Task) -> np.ndarray:

@@ -1,10 +1,10 @@
 """The study: every method tuned alike, judged on the same rows, what differs, and the advised one ready."""
 
-import json
 import shutil
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from tunelab.errors import ConfigError, TrainingError
 from tunelab.files import output_errors, write_atomically, write_json
 from tunelab.measure.cost import check_disk
 from tunelab.models import model_settings
+from tunelab.provenance import versions
 from tunelab.records import Race, StudyRecord
 from tunelab.study.asking import check_asking
 from tunelab.study.augmented import augmented, uses_of
@@ -187,7 +188,8 @@ class _Opened:
 
 @dataclass
 class _Done:
-    """What a study's runs have left. judged: each candidate's finished runs; baselines: their folders."""
+    """What a study's runs have left. judged: each candidate's finished runs; baselines: name in the table ->
+    folders."""
 
     entries: list[Candidate]
     executor: Executor
@@ -195,7 +197,7 @@ class _Done:
     tuning: Tuning
     race: Race | None
     judged: dict[str, list[Work]]
-    baselines: list[Path]
+    baselines: dict[str, list[Path]]
     notes: list[str]
 
 
@@ -220,7 +222,7 @@ def _open(config: StudyConfig, root: Path, device: str, listener: Listener, fres
             "shares of right answers; leave --race out"
         )
     if config.race:
-        rows = len(first.splits[0].train)
+        rows = len(first.rows(first.splits[0].train))
         config = config.model_copy(update={"train": enough_evaluations(config.train, rows)})
     return _Opened(config, entries, root, device, listener, pool, prepared, more, design, workers * threads)
 
@@ -248,9 +250,10 @@ def _carry_out(opened: _Opened, notes: list[str]) -> _Done:
         tuning.leave(stopped)
         entries = [entry for entry in entries if entry.name in left]
         notes += [f"{name} was stopped by the race" for name in sorted(stopped)]
-    extra = _baseline_jobs(config, entries, opened.prepared, root, device) if config.baselines else []
+    extra = _baseline_jobs(config, entries, opened.prepared, root, device) if config.baselines else {}
     opened.listener("", "planned", {"runs": planned.runs})
-    executor.run(tuning.first(), tuning.after, [job for job in extra if not _finished(job)])
+    unfinished = [job for job in chain(*extra.values()) if not _finished(job)]
+    executor.run(tuning.first(), tuning.after, unfinished)
     judged = {
         name: [work for work in works if work.name not in executor.failures]
         for name, works in tuning.judged.items()
@@ -259,7 +262,10 @@ def _carry_out(opened: _Opened, notes: list[str]) -> _Done:
     if not judged:
         raise TrainingError(_all_failed(executor.failures | tuning.failures))
     _measure_latency(executor, judged, opened.prepared)
-    baselines = [root / "runs" / job.name for job in extra if job.name not in executor.failures]
+    baselines = {
+        name: [root / "runs" / job.name for job in jobs if job.name not in executor.failures]
+        for name, jobs in extra.items()
+    }
     return _Done(entries, executor, planned, tuning, race, judged, baselines, notes)
 
 
@@ -375,9 +381,9 @@ def _baseline_jobs(
     prepared: Mapping[str, Prepared],
     root: Path,
     device: str,
-) -> list[Job]:
-    """Of the first model all, of the others those that ask the model."""
-    jobs = []
+) -> dict[str, list[Job]]:
+    """By the name in the table. Of the first model all, of the others those that ask the model."""
+    jobs: dict[str, list[Job]] = {}
     for at, entry in enumerate(firsts_of(entries)):
         own = prepared[entry.model.name]
         for fold in range(len(own.splits)):
@@ -385,20 +391,21 @@ def _baseline_jobs(
                 run = run_config(config, entry, seed=0, fold=fold)
                 folder = root / "runs" / f"baseline-{name}-f{fold}-{_baseline_key(run, own, fold)}"
                 told = f"{name}@{entry.at}" if entry.at and name in OF_A_MODEL else name
-                jobs.append(Job(folder.name, baseline, (name, run, own, folder, device, told)))
+                jobs.setdefault(told, []).append(Job(folder.name, baseline, (name, run, own, folder, device)))
     return jobs
 
 
 def _baseline_key(run: RunConfig, prepared: Prepared, fold: int) -> str:
-    """What decides a baseline's result: rows, model, tokens, and how answers are read and judged."""
-    judged = {name: getattr(prepared.settings, name) for name in tasks.find(run.task).read_by}
+    """What decides a baseline's result: rows, model, tokens, the task with its settings, the version."""
     return key_of(
+        versions()["tunelab"],
+        run.task,
         prepared.digest,
         prepared.split(fold).digest,
         prepared.model_digest,
         prepared.token_digest,
         prepared.model.max_length,
-        json.dumps(judged, sort_keys=True, ensure_ascii=False),
+        prepared.settings.model_dump_json(),
         *stamps(run.task_settings),
     )
 

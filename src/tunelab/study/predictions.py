@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tunelab.measure.metrics import softmax
 from tunelab.measure.statistics import RunScore
 from tunelab.study.prepare import Prepared
 from tunelab.study.run import read_record
@@ -108,10 +107,7 @@ def _codes(names: pd.Series, task: Task) -> np.ndarray:
 
 
 def _confidence(frame: pd.DataFrame) -> np.ndarray:
-    logits = frame[[c for c in frame.columns if c.startswith("logit(")]].to_numpy()
-    if not logits.shape[1]:  # (of items in windows there is no one row of them)
-        logits = np.log(frame[[c for c in frame.columns if c.startswith("p(")]].to_numpy())
-    best: np.ndarray = softmax(logits).max(1)
+    best: np.ndarray = frame[[c for c in frame.columns if c.startswith("p(")]].to_numpy().max(1)
     return best
 
 

@@ -66,9 +66,8 @@ def run_race(
         decision = decide(entries, rung.share)
         for stop in decision.stops:
             work = alive.pop(stop.name)
-            steps = total_steps(
-                len(prepared[work.config.model.name].split(work.config.fold).train), work.config.train
-            )
+            own = prepared[work.config.model.name]
+            steps = total_steps(len(own.rows(own.split(work.config.fold).train)), work.config.train)
             whole = next(row.seconds for row in planned.rows if row.name == stop.name)
             one = next(row.one_seconds for row in planned.rows if row.name == stop.name)
             saved += max(0.0, whole - rung.share * one)

@@ -11,7 +11,7 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +25,7 @@ from safetensors.numpy import load, save
 from tunelab import methods, tasks
 from tunelab.config import ModelConfig, RunConfig, SpeedConfig, build
 from tunelab.data.batch import Examples
+from tunelab.errors import Stopped
 from tunelab.files import output_errors, write_atomically, write_json
 from tunelab.methods.base import Method, Tuned
 from tunelab.models import load_model, load_tokenizer
@@ -128,6 +129,16 @@ def run_folder(
     return root / f"{start}{config.method}-s{config.seed}-{fold}-{digest[:10]}"
 
 
+@contextlib.contextmanager
+def _told_when_stopped(seconds: float) -> Iterator[None]:
+    """What a run had spent before its first step, should it be stopped."""
+    try:
+        yield
+    except Stopped as stopped:
+        stopped.before_seconds = seconds
+        raise
+
+
 def seed_everything(seed: int) -> None:
     """Seeds Python, NumPy and torch (all devices)."""
     random.seed(seed)
@@ -163,6 +174,7 @@ def run_once(
     objective = own.objective if own else task.objective_of(tuned.model)
     with (
         speed_up(config, prepared, tuned, task, precision) as fast,
+        _told_when_stopped(fast.trunk_seconds + untouched_seconds),
         regularised(tuned, objective, task.divergence, config.train) as with_all,
     ):
         trained = train(

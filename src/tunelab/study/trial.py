@@ -43,9 +43,10 @@ def run_trial(
     if snapshot is None or not behind(snapshot.step):  # (the log may be ahead of the checkpoint)
         try:
             return run_once(config, prepared, folder, device, watch, watch.stop, kind="trial")
-        except Stopped:
+        except Stopped as stopped:
             if not watch.reached:
                 raise
+            return _given_up(config, folder, deciding, stopped.before_seconds)
     return _given_up(config, folder, deciding)
 
 
@@ -100,7 +101,7 @@ class _Watch:
         return self.reached or self._stop()
 
 
-def _given_up(config: RunConfig, folder: Path, deciding: str) -> dict[str, Any]:
+def _given_up(config: RunConfig, folder: Path, deciding: str, before_seconds: float = 0.0) -> dict[str, Any]:
     snapshot, _ = checkpoint.latest(folder / "checkpoints")
     assert snapshot is not None, "the loop writes a checkpoint when it is stopped"
     state = snapshot.values["state"]
@@ -113,7 +114,11 @@ def _given_up(config: RunConfig, folder: Path, deciding: str) -> dict[str, Any]:
         "fold": config.fold,
         "deciding": deciding,
         "valid": state["best"],
-        "cost": {"train_seconds": state["seconds"], "evaluation_seconds": state["evaluation_seconds"]},
+        "cost": {
+            "train_seconds": state["seconds"],
+            "evaluation_seconds": state["evaluation_seconds"],
+            "trunk_seconds": before_seconds,
+        },
         "training": {
             "steps": state["steps"],
             "planned_steps": state["total_steps"],

@@ -4,6 +4,7 @@ import datetime
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ class Evidence:
     curve: Mapping[str, Sequence[Work]]
     trials: Mapping[str, Sequence[Trial]]
     chosen: Mapping[tuple[str, int], float]
-    baselines: Sequence[Path]
+    baselines: Mapping[str, Sequence[Path]]
     planned: Planned
     failures: Mapping[str, str]
     notes: tuple[str, ...]
@@ -101,7 +102,7 @@ def conclude(evidence: Evidence) -> StudyRecord:
     ]
     base, tested = _baselines(evidence, found, pool, labels_N, task)
     gaps = [tested[found[0].name, result.name] for result in base]
-    advice = _advise(evidence, results, groups[0], pairs, tested, items)
+    advice = _advise(evidence, results, groups[0], pairs, tested, counted(found[0].scores, items))
     results = _with_parts(results, found, advice)
     works = [w for many in (*evidence.judged.values(), *evidence.curve.values()) for w in many]
     split = own.split(0)
@@ -152,7 +153,7 @@ def conclude(evidence: Evidence) -> StudyRecord:
             **{f"model {name}": each.model_digest for name, each in evidence.prepared.items()},
         },
         seconds=sum(r.cost.tuning_seconds for r in results)
-        + sum(map(_spent, [*(work.folder for work in works), *evidence.baselines])),
+        + sum(map(_spent, [*(work.folder for work in works), *chain(*evidence.baselines.values())])),
         command=f"tunelab compare --config {evidence.root / 'study.yaml'} --out again",
     )
 
@@ -192,13 +193,19 @@ def _pairs(found: Sequence[Judged], items: int, pool: SeedPool | None, seeded: b
         for b in found[i + 1 :]
     ]
     corrected = holm([test.p for _, _, test in tested])
+    things = counted(found[0].scores, items)
     return [
-        _pair(a, b, test, p, len(tested), items) for (a, b, test), p in zip(tested, corrected, strict=True)
+        _pair(a, b, test, p, len(tested), items, things)
+        for (a, b, test), p in zip(tested, corrected, strict=True)
     ]
 
 
-def _pair(first: str, second: str, test: Comparison, p_holm: float, pairs: int, items: int) -> Pair:
+def _pair(
+    first: str, second: str, test: Comparison, p_holm: float, pairs: int, items: int, things: int
+) -> Pair:
+    """things: independent ones among the items (groups, or those with a part in the score)."""
     different = p_holm < _ALPHA
+    more = None if different else more_items(test, things, _ALPHA / pairs)
     return Pair(
         first=first,
         second=second,
@@ -207,7 +214,7 @@ def _pair(first: str, second: str, test: Comparison, p_holm: float, pairs: int, 
         p_holm=p_holm,
         different=different,
         test=test.test,
-        more_items=0 if different else more_items(test, items, _ALPHA / pairs),
+        more_items=0 if different else more and round(more * items / things),
     )
 
 
@@ -344,12 +351,9 @@ def _baselines(
 ) -> tuple[list[MethodResult], dict[tuple[str, str], BaselineGap]]:
     """The baselines' rows, and how far each method is above each: (method, baseline). Corrected (Holm) for
     all these tests, since the best method is found on the very rows on which it is held against them."""
-    by_name: dict[str, list[Path]] = {}
-    for folder in evidence.baselines:
-        by_name.setdefault(read_record(folder)["method"], []).append(folder)
     results, tests = [], {}
     groups = groups_of(next(iter(evidence.prepared.values())), task)
-    for name, folders in by_name.items():
+    for name, folders in evidence.baselines.items():
         judged = gather(name, folders, task, evidence.design.folds, groups)
         if judged is None:
             continue

@@ -128,10 +128,9 @@ def baseline(
     prepared: Prepared,
     folder: Path,
     device: str,
-    told: str,
     listener: Listener,
     stop: Stop,
 ) -> dict[str, Any]:
     """`baselines.run_baseline` in this process."""
     _quiet()
-    return baselines.run_baseline(name, config, prepared, folder, device, told)
+    return baselines.run_baseline(name, config, prepared, folder, device)

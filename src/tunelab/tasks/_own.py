@@ -22,6 +22,7 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -34,6 +35,7 @@ from tunelab.errors import BundleError, ConfigError, did_you_mean
 
 __all__ = [
     "NAME",
+    "OwnLoss",
     "build_head",
     "in_file",
     "kept",
@@ -251,7 +253,27 @@ def load_head(head: nn.Module, folder: Path) -> None:
 # Losses -----------------------------------------------------------------------------------------------------
 
 
-def loss_of(function: Any, outputs: int, targets: Tensor, setting: str) -> Objective:
+@dataclass(frozen=True)
+class OwnLoss:
+    """A user's function as an objective: the sum over rows, and their number.
+
+    whole: it is a ratio over the batch other than the mean of its rows, so that a batch in parts would be
+    another loss.
+    """
+
+    function: Any
+    scale: Callable[[Tensor, int], Tensor]
+    whole: bool = False
+
+    def __call__(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        count = len(targets)
+        if not count:  # (a mean over nothing is no number)
+            return logits.float().sum() * 0.0, torch.tensor(0.0, device=logits.device)
+        found = self.scale(self.function(logits.float(), targets), count)
+        return found, torch.tensor(float(count), device=logits.device)
+
+
+def loss_of(function: Any, outputs: int, targets: Tensor, setting: str) -> OwnLoss:
     """The function as an objective, tried out on these targets.
 
     Raises:
@@ -265,32 +287,33 @@ def loss_of(function: Any, outputs: int, targets: Tensor, setting: str) -> Objec
     logits = torch.randn(rows, outputs, generator=random).requires_grad_()
     found = _tried(function, logits, targets, who)
     if tuple(found.shape) == (rows,):
-        scale: Callable[[Tensor, int], Tensor] = lambda loss, count: loss.sum()  # noqa: E731
-    elif found.dim() == 0:
-        twice = _tried(function, torch.cat([logits, logits]), torch.cat([targets, targets]), who)
-        if torch.isclose(twice, 2 * found, rtol=1e-3):
-            scale = lambda loss, count: loss  # noqa: E731
-        elif torch.isclose(twice, found, rtol=1e-3):  # (a mean, or a ratio over the batch)
-            scale = lambda loss, count: loss * count  # noqa: E731
-        else:
-            raise ConfigError(
-                f"{who} gives {float(found):.4g} for a batch and {float(twice):.4g} for the same rows twice: "
-                "it is neither the sum over rows nor their mean; return one loss a row, [B]"
-            )
-    else:
+        return OwnLoss(function, lambda loss, count: loss.sum())
+    if found.dim():
         raise ConfigError(
             f"{who} must give one loss a row [{rows}], or one number; it gave {list(found.shape)}"
         )
+    twice = _tried(function, torch.cat([logits, logits]), torch.cat([targets, targets]), who)
+    if torch.isclose(twice, 2 * found, rtol=1e-3):
+        return OwnLoss(function, lambda loss, count: loss)
+    if torch.isclose(twice, found, rtol=1e-3):
+        whole = not _is_mean(function, logits, targets, found)
+        return OwnLoss(function, lambda loss, count: loss * count, whole)
+    raise ConfigError(
+        f"{who} gives {float(found):.4g} for a batch and {float(twice):.4g} for the same rows twice: "
+        "it is neither the sum over rows nor their mean; return one loss a row, [B]"
+    )
 
-    def objective(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        count = len(targets)
-        if not count:  # (a mean over nothing is no number)
-            return logits.float().sum() * 0.0, torch.tensor(0.0, device=logits.device)
-        return scale(function(logits.float(), targets), count), torch.tensor(
-            float(count), device=logits.device
-        )
 
-    return objective
+def _is_mean(function: Any, logits: Tensor, targets: Tensor, found: Tensor) -> bool:
+    """Whether two parts, with different targets as far as there are any, say the same as all rows."""
+    order = targets.reshape(len(targets), -1)[:, 0].argsort(stable=True)
+    parts = [part for part in order.chunk(2) if len(part)]
+    try:
+        losses = [_tried(function, logits[part], targets[part], "") for part in parts]
+    except ConfigError:  # (of one class alone it may be no number)
+        return False
+    total = sum((len(part) * loss for part, loss in zip(parts, losses, strict=True)), torch.zeros(()))
+    return bool(torch.isclose(total / len(targets), found, rtol=1e-3))
 
 
 def _tried(function: Any, logits: Tensor, targets: Tensor, who: str) -> Tensor:

@@ -1,6 +1,7 @@
 """What tasks with one answer for a whole text (or two) have in common: how long texts are read."""
 
 from abc import abstractmethod
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -10,13 +11,24 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tunelab.config import LossConfig, Section
+from tunelab.data.batch import Examples
 from tunelab.data.findings import Finding, found, percent, rows_of
 from tunelab.data.layout import Encoded
 from tunelab.data.long_texts import both_ends, in_windows
 from tunelab.data.table import Table
 from tunelab.errors import ConfigError
 from tunelab.tasks._heads import HeadSettings, check_stack, make_head
-from tunelab.tasks._own import build_head, in_file, kept, load_head, loss_of, made_from, put_on, source_of
+from tunelab.tasks._own import (
+    OwnLoss,
+    build_head,
+    in_file,
+    kept,
+    load_head,
+    loss_of,
+    made_from,
+    put_on,
+    source_of,
+)
 from tunelab.tasks.base import Objective, Task
 
 __all__ = ["TextSettings", "Texts"]
@@ -55,7 +67,7 @@ class Texts(Task):
         self.settings = settings
         self.windowed = settings.long == "windows"
         self._code: dict[str, str] = {}
-        self._loss: Objective | None = None
+        self._loss: OwnLoss | None = None
 
     @classmethod
     def own_code(cls, settings: Section) -> dict[str, str]:
@@ -72,6 +84,10 @@ class Texts(Task):
             function = made_from(self._code[kept("objective", named)], named, setting)
             outputs = int(self.model_options()["num_labels"])
             self._loss = loss_of(function, outputs, self._some_targets(), setting)
+
+    def for_training(self, examples: Examples) -> Examples:
+        rows = super().for_training(examples)
+        return replace(rows, one_more=None) if self._loss is not None and self._loss.whole else rows
 
     def _check_loss(self) -> None:
         if self.loss != LossConfig():

@@ -114,7 +114,7 @@ class Rewrite(Foretelling):
     model_class = "AutoModelForSeq2SeqLM"
     pipeline = ("text-generation", "")
     Settings = RewriteSettings
-    read_by = ("template", "prefix", "architecture")
+    read_by = ("template", "prefix", "architecture", "metric")
     needs_labels = True
     usual = frozenset(
         ("truncation", "truncation-by-class", "token-lengths", "label-in-text", "script-tells-label")

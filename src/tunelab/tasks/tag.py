@@ -21,7 +21,7 @@ from pydantic import Field
 from torch import Tensor
 
 from tunelab.config import LossConfig, Section
-from tunelab.data.batch import IGNORED
+from tunelab.data.batch import IGNORED, Examples
 from tunelab.data.check_tags import check_fit, check_tags, entities_in, split_units
 from tunelab.data.findings import Finding, Patient
 from tunelab.data.layout import Encoded, Units, align, encode_spans
@@ -43,7 +43,7 @@ from tunelab.objectives.classification import cross_entropy, focal
 from tunelab.objectives.crf import crf_loss, forbid, max_marginals, viterbi
 from tunelab.objectives.divergence import classes_divergence
 from tunelab.tasks._chain import NAME, Chain, chain_of
-from tunelab.tasks._own import kept, loss_of, made_from, source_of
+from tunelab.tasks._own import OwnLoss, kept, loss_of, made_from, source_of
 from tunelab.tasks._parts import load_part
 from tunelab.tasks.base import Keep, Objective, Task
 
@@ -87,7 +87,7 @@ class Tag(Task):
         self.tags = tuple(labels_of(self.types, settings.scheme))
         self._number = {tag: i for i, tag in enumerate(self.tags)}
         self._code: dict[str, str] = {}
-        self._own_loss: Objective | None = None
+        self._own_loss: OwnLoss | None = None
         self._check_loss()
 
     def _check_loss(self) -> None:
@@ -120,6 +120,10 @@ class Tag(Task):
             function = made_from(self._code[kept("objective", named)], named, "tag.objective")
             targets = torch.arange(4) % len(self.tags)
             self._own_loss = loss_of(function, len(self.tags), targets, "tag.objective")
+
+    def for_training(self, examples: Examples) -> Examples:
+        rows = super().for_training(examples)
+        return replace(rows, one_more=None) if self._own_loss is not None and self._own_loss.whole else rows
 
     @property
     def code(self) -> dict[str, str]:

@@ -9,25 +9,30 @@ from torch import Tensor, nn
 
 from tunelab.data.batch import Examples
 
-__all__ = ["Context", "close", "logits_of"]
+__all__ = ["Context", "close", "logits_of", "to_ask_with"]
 
 Context = Callable[[nn.Module], contextlib.AbstractContextManager[None]]
 
 _ROWS = 2  # of the longest and of the shortest rows, with which the model is asked
 
 
+def to_ask_with(lengths: np.ndarray) -> np.ndarray:
+    """A few rows, the longest and the shortest among them: with padding, if there is any."""
+    order = np.argsort(-lengths, kind="stable")
+    return np.unique(np.r_[order[:_ROWS], order[-_ROWS:]])
+
+
 def logits_of(model: nn.Module, examples: Examples, context: Context) -> Tensor | None:
     """Of the longest and the shortest rows, [B, ...]: 0 at the padding where there is one logit a token (and
     those of virtual tokens left out); None where the model cannot do that."""
-    order = np.argsort(-examples.lengths, kind="stable")
-    rows = np.unique(np.r_[order[:_ROWS], order[-_ROWS:]])
+    rows = to_ask_with(examples.lengths)
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]), context(model):
             inputs, _ = examples.batch(rows, str(next(model.parameters()).device))
             logits: Tensor = model(**inputs).logits.float()
-    except (RuntimeError, IndexError, TypeError, ValueError):
+    except Exception:  # (a head of the user's own may object to whatever it likes)
         return None
     finally:
         for module, mode in modes.items():

@@ -16,20 +16,18 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 
 from tunelab.data.batch import Examples
 from tunelab.errors import ConfigError
 from tunelab.methods.structure import find_structure
+from tunelab.train.alike import close, logits_of
 from tunelab.train.precision import in_float32
 from tunelab.train.unpadded import inside
 
 __all__ = ["first_token_only"]
 
 _TOLERANCE = 1e-4
-_ROWS = 4
 
 
 @contextlib.contextmanager
@@ -43,13 +41,10 @@ def first_token_only(model: nn.Module, examples: Examples) -> Iterator[bool]:
     if part is None or not len(examples):
         yield False
         return
-    modes = {module: module.training for module in model.modules()}
-    before = _logits(model, examples)
+    before = logits_of(model, examples, in_float32)
     hook = part.register_forward_pre_hook(_first, with_kwargs=True)
-    same = _close(_logits(model, examples), before)
-    for module, mode in modes.items():
-        module.training = mode
     try:
+        same = close(logits_of(model, examples, in_float32), before, _TOLERANCE)
         if not same:
             hook.remove()
         yield same
@@ -80,22 +75,3 @@ def _first(_module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -
         return value[:, :1].contiguous() if isinstance(value, Tensor) and value.dim() == 3 else value
 
     return tuple(map(cut, inputs)), {name: cut(value) for name, value in named.items()}
-
-
-def _logits(model: nn.Module, examples: Examples) -> np.ndarray | None:
-    """Logits of a few rows, the longest among them; None where the model cannot do that."""
-    order = np.argsort(-examples.lengths, kind="stable")
-    inputs, _ = examples.batch(order[:_ROWS], str(next(model.parameters()).device))
-    model.eval()
-    try:
-        with torch.no_grad(), in_float32(model):
-            logits: np.ndarray = model(**inputs).logits.float().cpu().numpy()
-    except (RuntimeError, IndexError):
-        return None
-    return logits
-
-
-def _close(found: np.ndarray | None, wanted: np.ndarray | None) -> bool:
-    if found is None or wanted is None or found.shape != wanted.shape:
-        return False
-    return bool(np.abs(found - wanted).max() <= _TOLERANCE * max(1.0, float(np.abs(wanted).max())))

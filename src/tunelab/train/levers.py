@@ -69,7 +69,7 @@ def faster(
         told: dict[str, Any] = {}
         if config.attention:
             told["attention"] = stack.enter_context(_cpu_attention(tuned.model))
-        seconds, ordinary = 0.0, valid
+        seconds, ordinary = 0.0, train
         if train.one_more:
             train = replace(train, one_more=_pass_tokens(tuned.model, precision.device))
         if config.packing and not (config.trunk_cache and tuned.frozen_depth > 1):

@@ -36,7 +36,8 @@ def r_drop(
     """Inside, the objective that is given asks `model` once more about the batch whose logits it gets.
 
     Raises (in training):
-        ConfigError: both times the logits are the same: nothing is dropped in this model.
+        ConfigError: both times the logits are the same, and nothing is there that drops. (A low-rank update
+            of zero has dropout before it, and is the same until it has learnt something.)
     """
     asked: dict[str, Any] = {}
     known = [False]
@@ -47,7 +48,7 @@ def r_drop(
 
     def both(first: Tensor, targets: Any) -> tuple[Tensor, Tensor]:
         second = model(**asked).logits
-        if not known[0] and torch.equal(first, second):
+        if not known[0] and not _drops(model) and torch.equal(first, second):
             raise ConfigError(
                 "train.r_drop compares two passes with different dropout, and this model drops nothing where "
                 "the method trains: give model.dropout=0.1 and model.classifier_dropout=0.1, or leave it out"
@@ -62,6 +63,11 @@ def r_drop(
         yield both
     finally:
         hook.remove()
+
+
+def _drops(model: nn.Module) -> bool:
+    """Whether a part of the model drops something now."""
+    return any(isinstance(part, nn.Dropout) and part.training and part.p > 0 for part in model.modules())
 
 
 def _judged(logits: Tensor, targets: Any) -> Tensor:
