@@ -12,7 +12,9 @@ import pandas as pd
 import pytest
 from tiny import make_model_folder, sentences, write_sentences
 
+import tunelab
 from tunelab.cli import main
+from tunelab.errors import ConfigError
 
 ROWS = sentences(60)
 
@@ -114,6 +116,25 @@ MISTAKES = {
         ["label", "--label"],
     ),
     "misspelt setting": (with_frame(lambda f: f, "lora.rnk=8"), ["lora.rnk", "did you mean 'rank'"]),
+    "a bare setting": (with_frame(lambda f: f, "epochs=5"), ["'epochs'", "did you mean train.epochs?"]),
+    "a bare setting of several methods": (with_frame(lambda f: f, "rank=16"), ["did you mean lora.rank or"]),
+    "a misspelt setting of a method that is not compared": (
+        with_frame(lambda f: f, "--methods", "full", "lora.rnk=3"),
+        ["lora.rnk", "did you mean 'rank'"],
+    ),
+    "a section as a word": (with_frame(lambda f: f, "speed=false"), ["'speed' is a section", "speed.NAME"]),
+    "folds that are no number": (
+        with_frame(lambda f: f, "--folds", "many"),
+        ["setting 'data.folds' should be a valid integer or 'auto'; got 'many'"],
+    ),
+    "more folds than there are": (
+        with_frame(lambda f: f, "--folds", "25"),
+        ["folds must be 0 to 20, or auto\n"],
+    ),
+    "two texts where one is read": (
+        with_frame(lambda f: f.assign(second=f["text"]), "--text", "text", "--text-pair", "second"),
+        ["reads one text", "--task match"],
+    ),
     "misspelt section": (with_frame(lambda f: f, "trian.epochs=2"), ["trian.epochs", "did you mean 'train'"]),
     "misspelt name in a section": (with_frame(lambda f: f, "train.epoch=2"), ["did you mean 'epochs'"]),
     "value out of range": (
@@ -252,6 +273,10 @@ def test_run_then_predict_text_and_file(
         (["--file", "x.csv"], "--file needs --out"),
         (["--file", "x.csv", "--out", "y.pdf"], "unknown ending '.pdf'"),
         (["--text", "x"], "does not exist"),
+        (["--text", "x", "--out", "y.csv"], "--out is for --file"),
+        (["--text", "x", "--column", "a"], "--column is for --file"),
+        (["--file", "x.csv", "--out", "y.csv", "--text-pair", "b"], "--text-pair is for --text"),
+        (["--file", "x.csv", "--out", "./x.csv"], "x.csv is the file with the texts, which stays as it is"),
     ],
 )
 def test_predict_says_what_is_missing(
@@ -276,6 +301,83 @@ def test_check_shows_findings_and_mends_into_another_file(
     assert code == 0
     assert len(pd.read_csv(tmp_path / "mended.csv")) == len(ROWS)
     assert data.read_bytes() == before, "the user's own file is never changed"
+
+
+def test_a_file_of_ones_own_is_never_the_mended_one(
+    call: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is what was there before lost where the mended rows cannot be read again."""
+    (tmp_path / "own").mkdir()
+    data = csv(tmp_path / "own", ROWS.assign(text=" ", customer=1))
+    before = data.read_bytes()
+    monkeypatch.chdir(tmp_path)
+    for out, said in (
+        (Path("own/../own/data.csv"), "stays as it is"),
+        (tmp_path / "other.csv", "read again"),
+    ):
+        (tmp_path / "other.csv").write_text("kept")
+        code, _, err = call("check", data, "--fix", "--out", out)
+        assert code == 2
+        assert said in err
+    assert data.read_bytes() == before
+    assert (tmp_path / "other.csv").read_text() == "kept"
+    assert {path.name for path in tmp_path.iterdir()} == {"own", "other.csv"}
+    write_sentences(tmp_path / "own/train.csv", 60)
+    data.unlink()
+    code, _, err = call("check", tmp_path / "own", "--fix", "--out", tmp_path / "own/train.csv")
+    assert code == 2
+    assert "stays as it is" in err
+    assert call("check", data, "--out", tmp_path / "x.csv")[0] == 2
+
+
+def test_mending_says_what_it_leaves_and_ends_with_2_where_errors_stay(
+    call: Callable[..., tuple[int, str, str]], tmp_path: Path, model: Path
+) -> None:
+    data = csv(tmp_path, ROWS.assign(id=range(len(ROWS)), customer=[f"c{i // 2}" for i in range(len(ROWS))]))
+    out = tmp_path / "mended.csv"
+    code, shown, _ = call("check", data, "--model", model, "--fix", "--out", out, "--group", "customer")
+    assert code == 0
+    assert "not taken over: column id (" in shown
+    assert set(pd.read_csv(out).columns) == {"text", "label", "customer"}
+    one = csv(tmp_path, ROWS.assign(label="good"))
+    code, shown, _ = call("check", one, "--model", model, "--fix", "--out", out)
+    assert code == 2
+    assert "what nobody can mend but you" in shown
+
+
+@pytest.mark.parametrize("verb", ["check", "advise"])
+def test_a_model_is_no_word(verb: str, call: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    code, out, err = call(verb, csv(tmp_path, ROWS), "model=minilm")
+    assert code == 2
+    assert "'model' is a section" in err
+    assert "Traceback" not in out + err
+    assert "lora.rnk" in call(verb, csv(tmp_path, ROWS), "lora.rnk=4")[2]
+
+
+def test_a_run_takes_its_method_and_seed_from_settings(
+    call: Callable[..., tuple[int, str, str]], tmp_path: Path, model: Path
+) -> None:
+    data = csv(tmp_path, ROWS)
+    words = ["run", data, "--model", model, "--out", tmp_path / "out", "-q"]
+    assert "did you mean 'lora'" in call(*words, "method=lorra")[2]
+    assert "seed" in call(*words, "seed=abc")[2]
+    assert "is for a study" in call(*words, "methods=[full]")[2]
+    code, shown, err = call(*words, "method=head", "seed=3", "train.epochs=1")
+    assert code == 0, err
+    assert shown.startswith("head: ")
+    assert [path.name[:7] for path in (tmp_path / "out/runs").iterdir()] == ["head-s3"]
+    _, shown, _ = call(*words, "--method", "bitfit", "method=head", "train.epochs=1")  # an option goes first
+    assert shown.startswith("bitfit: ")
+
+
+def test_one_variant_and_one_share_need_no_list_and_a_table_is_no_file(tmp_path: Path) -> None:
+    data = csv(tmp_path, ROWS)
+    with pytest.raises(ConfigError, match="did you mean 'rank'"):
+        tunelab.compare(data, add="lora.rnk=64", methods="lora", out=tmp_path / "out")
+    with pytest.raises(ConfigError, match="0 is no percentage"):
+        tunelab.compare(data, curve=0.0, out=tmp_path / "out")
+    with pytest.raises(ConfigError, match="to_csv"):
+        tunelab.compare(ROWS, out=tmp_path / "out")
 
 
 def test_check_ends_with_2_on_errors(

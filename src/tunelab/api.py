@@ -14,7 +14,7 @@ from tunelab.config import (
     build,
     merge_settings,
 )
-from tunelab.errors import ConfigError, did_you_mean
+from tunelab.errors import ConfigError, OutputError, did_you_mean
 
 if TYPE_CHECKING:
     from tunelab.data.check import Finding
@@ -70,10 +70,10 @@ def compare(
     seeds: int | None = None,
     folds: int | str | None = None,
     rows: int | None = None,
-    curve: str | Sequence[float] | None = None,
+    curve: str | float | Sequence[float] | None = None,
     augment: str | Sequence[str] | None = None,
     race: bool | None = None,
-    add: Sequence[str] = (),
+    add: str | Sequence[str] = (),
     out: str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
     workers: int | None = None,
@@ -111,6 +111,7 @@ def compare(
         TrainingError: no run finished.
     """
     check_language(language)
+    add = (add,) if isinstance(add, str) else tuple(add)
     tree = merge_settings(
         _nested(settings or {}),
         _given(model=model, text=text, text_pair=text_pair, label=label, group=group, folds=folds, rows=rows),
@@ -195,10 +196,11 @@ def _names(names: str | Sequence[str] | None) -> tuple[str, ...]:
     return tuple(n.strip() for n in names.split(",")) if isinstance(names, str) else tuple(names or ())
 
 
-def _percents(curve: str | Sequence[float] | None) -> tuple[float, ...]:
+def _percents(curve: str | float | Sequence[float] | None) -> tuple[float, ...]:
+    parts = _names(curve) if isinstance(curve, str) else (curve,) if isinstance(curve, int | float) else curve
     try:
-        return tuple(float(part) for part in _names(curve)) if isinstance(curve, str) else tuple(curve or ())
-    except ValueError:
+        return tuple(float(part) for part in parts or ())
+    except (TypeError, ValueError):
         raise ConfigError(
             f"curve {curve!r}: give percents of the training rows, as in 10,25,50,100"
         ) from None
@@ -226,15 +228,15 @@ def _extend(known: Path, tree: dict[str, Any], add: Sequence[str]) -> tuple[tupl
 def run(
     data: Files,
     *,
-    method: str = "lora",
+    method: str | None = None,
     model: str | None = None,
     task: str | None = None,
     text: str | None = None,
     text_pair: str | None = None,
     label: str | None = None,
     group: str | None = None,
-    seed: int = 0,
-    fold: int = 0,
+    seed: int | None = None,
+    fold: int | None = None,
     folds: int | str | None = None,
     rows: int | None = None,
     augment: str | Sequence[str] | None = None,
@@ -246,8 +248,8 @@ def run(
 ) -> Run:
     """Trains one method once on your file; a run that was stopped goes on, a finished one is returned.
 
-    The arguments are those of `compare`; folds: None trains on one split. augment: trained on new rows too.
-    fresh: begin again.
+    The arguments are those of `compare`; method: None is lora, seed and fold: None is 0, where the settings
+    say nothing else. folds: None trains on one split. augment: trained on new rows too. fresh: begin again.
 
         result = tunelab.run("reviews.csv", method="lora", settings={"lora.rank": 16})
         result.scores["accuracy"]
@@ -261,9 +263,10 @@ def run(
         _given(model=model, text=text, text_pair=text_pair, label=label, group=group, folds=folds, rows=rows),
     )
     tree = merge_settings({"data": {"folds": 0}}, tree)  # one split, where nothing else is said
-    tree |= {"task": task} if task else {}
+    given = {"task": task, "method": method, "seed": seed, "fold": fold}
+    tree |= {name: value for name, value in given.items() if value is not None}
     tree = merge_settings(tree, {"augment": {"recipe": _names(augment)}} if augment else {})
-    config = run_config(data, {**tree, "method": method, "seed": seed, "fold": fold})
+    config = run_config(data, tree)
 
     from tunelab.study.single import run_single
     from tunelab.terminal import StudyView, console
@@ -356,7 +359,7 @@ def advise(
     tree = merge_settings(
         _nested(settings or {}), _given(text=text, text_pair=text_pair, label=label, group=group)
     )
-    named = tree.get("model", {}).get("name")
+    named = model_name(tree)
     given = {"task": task, "effort": effort, "methods": _names(methods) or None}
     tree |= {name: value for name, value in given.items() if value is not None}
     config = study_config(data, tree)
@@ -369,9 +372,19 @@ def advise(
     return advise_on(config, pick_device(device), model or named)
 
 
+def model_name(tree: Mapping[str, Any]) -> str | None:
+    """The model that nested settings name, if they name one."""
+    section = tree.get("model")
+    return section.get("name") if isinstance(section, Mapping) else None
+
+
 def study_config(data: Files, tree: Mapping[str, Any]) -> StudyConfig:
     """A study's configuration from nested settings; one `ConfigError` lists every mistake."""
+    from tunelab.methods import find
+
     values, own = _sections(tree, set(StudyConfig.model_fields))
+    for name, settings in own.items():
+        find(name).make(settings)
     return build(StudyConfig, {**values, "files": _files(data), "settings": own})
 
 
@@ -424,12 +437,29 @@ def _sections(tree: Mapping[str, Any], fields: set[str]) -> tuple[dict[str, Any]
             else:
                 values[name] = value
         else:
-            known = [*(fields - {"files", "settings"}), *METHODS]
-            shown = f"{name}.{next(iter(value))}" if isinstance(value, Mapping) and value else name
-            problems.append(f"unknown setting {shown!r}; {did_you_mean(name, known)}")
+            problems.append(_unknown(name, value, fields, task))
     if problems:
         raise ConfigError("\n".join(problems))
     return values, own
+
+
+def _unknown(name: str, value: Any, fields: set[str], task: str) -> str:
+    """What is wrong with a name that is no section, method or plain setting."""
+    from tunelab.methods import METHODS
+    from tunelab.tasks import TASKS
+
+    shown = f"{name}.{next(iter(value))}" if isinstance(value, Mapping) and value else name
+    if name in StudyConfig.model_fields:
+        return f"setting {shown!r} is for a study of several methods (tunelab compare); a run has one method"
+    kinds = [(part, kind.model_fields) for part, kind in SECTIONS.items()]
+    if task in TASKS:
+        kinds.append((task, TASKS[task].Settings.model_fields))
+    kinds += [(part, kind.Settings.model_fields) for part, kind in METHODS.items()]
+    inside = [f"{part}.{name}" for part, known in kinds if name in known]
+    if inside and not isinstance(value, Mapping):
+        more = f", or one of {len(inside) - 1} more" if len(inside) > 3 else ""
+        return f"unknown setting {name!r}; did you mean {' or '.join(inside[:3])}{more}?"
+    return f"unknown setting {shown!r}; {did_you_mean(name, [*(fields - {'files', 'settings'}), *METHODS])}"
 
 
 def _nested(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -457,6 +487,11 @@ def _given(**options: Any) -> dict[str, Any]:
 
 
 def _files(data: Files) -> tuple[str, ...]:
+    if hasattr(data, "to_csv"):
+        raise ConfigError(
+            "data is a table in memory, and tunelab reads files: frame.to_csv('data.csv', index=False), then "
+            "give 'data.csv'"
+        )
     return (str(data),) if isinstance(data, (str, Path)) else tuple(str(f) for f in data)
 
 
@@ -523,6 +558,8 @@ def predict_file(
 
     target = Path(out)
     check_target(target)
+    if target.resolve() == Path(file).resolve():
+        raise OutputError(f"{out} is the file with the texts, which stays as it is; give another name")
     specialist = load(bundle, device, trust_remote_code, precision)
     frame, texts, notes = read_texts(Path(file), column, column_pair, specialist.pairs, specialist.asks)
     answers = specialist.predict_frame(texts)

@@ -188,16 +188,21 @@ def report(
 @app.command(epilog="Example: `tunelab run reviews.csv --method lora lora.rank=16 train.learning_rate=3e-4`")
 def run(
     words: FilesAndSettings,
-    method: Annotated[str, typer.Option("--method", help="How it is learnt: `tunelab methods`")] = "lora",
+    method: Annotated[
+        str | None, typer.Option("--method", help="How it is learnt: `tunelab methods` [default: lora]")
+    ] = None,
     model: Model = None,
     task: TaskName = None,
     text: TextColumn = None,
     text_pair: PairColumn = None,
     label: LabelColumn = None,
     group: GroupColumn = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything random")] = 0,
-    folds: Folds = None,
-    fold: Annotated[int, typer.Option(help="Which fold is the test")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random [default: 0]")] = None,
+    folds: Annotated[
+        str | None,
+        typer.Option(help="Cross-validation folds, of which one is the test [default: 0, one split]"),
+    ] = None,
+    fold: Annotated[int | None, typer.Option(help="Which fold is the test [default: 0]")] = None,
     rows: Rows = None,
     augment: Augment = None,
     out: Out = None,
@@ -239,7 +244,7 @@ def run(
     name = result.record["deciding"]
     cost = result.record["cost"]
     screen.print(
-        f"{method}: {result.record['judged_on']} {name.replace('_', '-')} "
+        f"{result.record['method']}: {result.record['judged_on']} {name.replace('_', '-')} "
         f"[bold]{result.scores[name]:.4f}[/], "
         f"{cost['trained_parameters']:,} parameters trained ({100 * cost['trained_share']:.2f} %) "
         f"in {span(cost['train_seconds'])}"
@@ -276,6 +281,10 @@ def predict(
         raise ConfigError("give either --text (one or more) or --file")
     if file is not None and out is None:
         raise ConfigError("--file needs --out, the file to write (predictions.csv, say)")
+    of_file = [("--out", out), ("--column", column), ("--column-pair", column_pair)]
+    for name, value in of_file if file is None else [("--text-pair", text_pair)]:
+        if value is not None:
+            raise ConfigError(f"{name} is for {'--file' if file is None else '--text'}, which is not given")
     screen = console()
     if text is not None:
         if text_pair is not None and len(text_pair) != len(text):
@@ -310,24 +319,23 @@ def check(
     config: Settings = None,
     fix: Annotated[bool, typer.Option("--fix", help="Mend what can be mended safely; needs --out")] = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File for the mended rows")] = None,
+    trust_remote_code: Trust = False,
 ) -> None:
     """Let the data doctor look at a file: what is wrong, how bad, where, and what to do."""
     from tunelab import api
     from tunelab.terminal import console, findings_table
 
     files, tree = _words(words, config)
-    if fix and out is None:
-        raise ConfigError("--fix needs --out, the file for the mended rows; your own file is never changed")
-    table, findings = api.check(
-        files,
-        model=model or tree.get("model", {}).get("name", "auto"),
-        task=task,
-        text=text,
-        text_pair=text_pair,
-        label=label,
-        group=group,
-        settings=tree,
-    )
+    tree = _options(tree, False, trust_remote_code)
+    if fix != (out is not None):
+        raise ConfigError(
+            "--fix needs --out, the file for the mended rows; your own file is never changed"
+            if fix
+            else "--out is the file for mended rows: it needs --fix"
+        )
+    columns = {"text": text, "text_pair": text_pair, "label": label, "group": group}
+    model = model or api.model_name(tree) or "auto"
+    table, findings = api.check(files, model=model, task=task, **columns, settings=tree)
     screen = console()
     for note in table.notes:
         screen.print(f"· {note}", style="dim", markup=False)
@@ -335,11 +343,15 @@ def check(
     screen.print(findings_table(findings))
     if fix:
         assert out is not None
-        columns = {"text": text, "text_pair": text_pair, "label": label, "group": group}
         for note in api.write_fixed(table, out, task, **columns, settings=tree):
             screen.print(f"· {note}", markup=False)
         screen.print(f"mended rows: {out}", markup=False)
-    elif any(finding.severity == "error" for finding in findings):
+        _, findings = api.check(str(out), model=model, task=task, **columns, settings=tree)
+    errors = [finding for finding in findings if finding.severity == "error"]
+    if errors and fix:
+        screen.print("what nobody can mend but you:")
+        screen.print(findings_table(errors))
+    if errors:
         raise typer.Exit(2)
 
 
@@ -361,6 +373,7 @@ def advise(
         str | None, typer.Option(help="quick, standard or thorough [default: standard]")
     ] = None,
     config: Settings = None,
+    trust_remote_code: Trust = False,
     device: Device = "auto",
 ) -> None:
     """Say which models and methods are worth a study of a file here, what each would cost, and why.
@@ -381,7 +394,7 @@ def advise(
         label=label,
         group=group,
         effort=effort,
-        settings=tree,
+        settings=_options(tree, False, trust_remote_code),
         device=device,
     )
     show_advice(console(), advice)
@@ -391,12 +404,13 @@ def advise(
 def export(
     bundle: Annotated[Path, typer.Argument(help="Folder that holds tunelab.json", show_default=False)],
     folder: Annotated[Path, typer.Argument(help="Folder to write", show_default=False)],
+    trust_remote_code: Trust = False,
 ) -> None:
     """Write a plain `transformers` model, adapters merged into the weights, that loads anywhere."""
     from tunelab import api
     from tunelab.terminal import console
 
-    api.load(bundle, "cpu").export(folder)
+    api.load(bundle, "cpu", trust_remote_code).export(folder)
     console().print(f"plain transformers model: {folder}", markup=False)
 
 

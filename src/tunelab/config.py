@@ -6,7 +6,7 @@ reports every mistake at once, with the nearest known name.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -383,10 +383,12 @@ SECTIONS: dict[str, type[Section]] = {
     "model": ModelConfig,
     "loss": LossConfig,
     "train": TrainConfig,
+    "speed": SpeedConfig,
     "search": SearchConfig,
 }
 
 S = TypeVar("S", bound=BaseModel)
+_SIGNS = ("|", ">")
 _SETTING = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*=.*$", re.DOTALL)
 
 
@@ -426,6 +428,8 @@ def parse_settings(words: Iterable[str]) -> dict[str, Any]:
 
 
 def _value(text: str) -> Any:
+    if text.strip() in _SIGNS:  # (YAML's own, for more than one line)
+        return text.strip()
     try:
         value = yaml.safe_load(text) if text else ""
     except yaml.YAMLError:  # a word with signs of its own, such as @label
@@ -492,8 +496,34 @@ def build(cls: type[S], values: Mapping[str, Any], where: str = "") -> S:
     try:
         return cls.model_validate(dict(values))
     except ValidationError as error:
-        lines = [_explain(cls, dict(problem), where) for problem in error.errors()]
+        lines = _explained(cls, [{**problem} for problem in error.errors()], where)
         raise ConfigError("\n".join(lines)) from None
+
+
+def _explained(cls: type[BaseModel], problems: Sequence[Mapping[str, Any]], where: str) -> list[str]:
+    """A line for each setting; of one that may be this or that, what it may be."""
+    lines: dict[str, list[str]] = {}
+    for problem in problems:
+        steps = tuple(problem["loc"])
+        if len(steps) > 1 and problem["type"] != "extra_forbidden":
+            fields = _owner(cls, [str(step) for step in steps[:-1]]).model_fields
+            if steps[-1] not in fields:  # (it says which of several kinds, or which of a list)
+                steps = steps[:-1]
+        line = _explain(cls, {**problem, "loc": steps}, where)
+        lines.setdefault(line.partition(" should be ")[0], []).append(line)
+    return [_either(own) for own in lines.values()]
+
+
+def _either(lines: Sequence[str]) -> str:
+    """
+    >>> _either(["x should be a valid integer, unable to parse it; got 'a'", "x should be 'auto'; got 'a'"])
+    "x should be a valid integer or 'auto'; got 'a'"
+    """
+    if len(lines) == 1:
+        return lines[0]
+    path, _, first = lines[0].partition(" should be ")
+    wanted = [line.partition(" should be ")[2].rpartition("; got ")[0].partition(", ")[0] for line in lines]
+    return f"{path} should be {' or '.join(dict.fromkeys(wanted))}; got {first.rpartition('; got ')[2]}"
 
 
 def _explain(cls: type[BaseModel], problem: dict[str, Any], where: str) -> str:
@@ -506,7 +536,7 @@ def _explain(cls: type[BaseModel], problem: dict[str, Any], where: str) -> str:
         return f"settings of {where or cls.__name__}: {problem['msg'].removeprefix('Value error, ')}"
     got = problem.get("input")
     message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
-    return f"setting {path!r} {message}; got {got!r}"
+    return f"setting {path!r} {message}" + ("" if isinstance(got, Mapping) else f"; got {got!r}")
 
 
 def _owner(cls: type[BaseModel], steps: list[str]) -> type[BaseModel]:

@@ -180,7 +180,8 @@ def _named(grid: Grid, role: str, name: str) -> int | str:
             f"{grid.name} has no header, so {option(role)} {name!r} is not to be found; give a column's "
             f"number, 1 to {len(known)}: {_list(grid, range(len(known)))}"
         )
-    return f"{grid.name} has no column {name!r} ({option(role)}); {did_you_mean(name, known)}"
+    said = f" ({option(role)})" if role != name else ""  # (a column a label is called what it is)
+    return f"{grid.name} has no column {name!r}{said}; {did_you_mean(name, known)}"
 
 
 def _clashes(grid: Grid, places: Mapping[str, int]) -> list[str]:

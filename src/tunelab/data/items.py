@@ -147,7 +147,10 @@ def check_roles(chosen: Mapping[str, str], roles: Iterable[str]) -> None:
     known = list(roles)
     for role in chosen:
         if role not in known:
-            raise DataError(f"this task has no column {role!r}; {did_you_mean(role, known)}")
+            hint = did_you_mean(role, known)
+            if role == "text_pair":
+                hint = "it reads one text; --task match reads two"
+            raise DataError(f"this task has no column {role!r}; {hint}")
 
 
 def load_nested(path: Path, known: Iterable[str], like: Grid | None) -> Grid:

@@ -13,9 +13,10 @@ import pandas as pd
 from tunelab.data.columns import cells, find_columns, known_names, same_columns
 from tunelab.data.formats import load_grid
 from tunelab.data.grid import Grid, norm
+from tunelab.data.items import check_roles
 from tunelab.data.sources import Source, find_sources, names_beside, split_column
 from tunelab.data.table import Column, Table
-from tunelab.errors import DataError, did_you_mean
+from tunelab.errors import DataError
 
 __all__ = ["FIRST", "GROUP", "LABEL", "SCORE", "SECOND", "TEXT", "read"]
 
@@ -105,10 +106,7 @@ def read(
         DataError: a file cannot be read, or it is not clear what is meant; nothing is guessed.
     """
     chosen = dict(chosen or {})
-    roles = [column.role for column in columns]
-    for role in chosen:
-        if role not in roles:
-            raise DataError(f"this task has no column {role!r}; {did_you_mean(role, roles)}")
+    check_roles(chosen, (column.role for column in columns))
     known = known_names(columns, chosen)
     sources, notes = find_sources(paths)
     first = load_grid(sources[0].path, known)
