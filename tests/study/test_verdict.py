@@ -138,7 +138,7 @@ def judged_runs(folder: Path, labels: list[str], said: list[list[str]], groups: 
         run = folder / f"run{seed}"
         run.mkdir()
         (run / "result.json").write_text(json.dumps({"seed": seed}))
-        sure = {f"logit({kind})": [float(kind == one) for one in own] for kind in task.classes}
+        sure = {f"p({kind})": [float(kind == one) for one in own] for kind in task.classes}
         frame = pd.DataFrame({"item": range(len(own)), "label": labels, "prediction": own, **sure})
         frame.to_parquet(run / "predictions.parquet")
     found = gather("m", [folder / f"run{seed}" for seed in range(len(said))], task, 1, groups)
