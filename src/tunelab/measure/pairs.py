@@ -33,6 +33,8 @@ __all__ = [
     "tied_groups",
 ]
 
+#: Level at which a method's seeds are held to differ more than all others'.
+_WILD = 0.01
 #: Beyond this many times the present items, "no number of items" is said.
 _MOST_TIMES = 1e6
 
@@ -82,12 +84,18 @@ class SeedPool:
     """What the methods of a study together say about s², the variance between runs of one method.
 
     variance: mean over the methods. freedom: degrees that it is worth for a single method, fewer the more the
-    methods differ. total: degrees of all methods together.
+    methods differ. total: degrees of all methods together. methods: how many there were, those that were left
+    out among them.
     """
 
     variance: float
     freedom: float
     total: float
+    methods: int = 1
+
+    def holds(self, variance: float, degrees: float) -> bool:
+        """Whether a method of this s² may be one of these: its seeds do not differ far more than theirs."""
+        return not _beyond(variance, degrees, self.variance, self.total, self.methods)
 
 
 def seed_pool(
@@ -99,19 +107,39 @@ def seed_pool(
     that follow a scaled inverse chi-square, the variance of log s² beyond trigamma(freedom / 2) gives that
     distribution's degrees. Two deviations, both to the safe side, since M is 9 and not 10,000: the centre is
     the mean of s² and not the geometric one, and `compare_pair` never takes less than a method's own s².
-    None where fewer than three methods have several runs that differ.
+
+    A method whose seeds differ far more than all the others' (F test, 1 % over all methods) stands for itself
+    and lends nothing: one wild method would else hide what is sure of the others (Phipson et al. 2016, Ann.
+    Appl. Stat. 10:946). None where fewer than three methods are left, or have several runs that differ.
     """
     spreads = [spread_of(runs, items, resamples, seed) for runs in methods]
-    spreads = [own for own in spreads if own.freedom and own.between > 0]
+    spreads = sorted((own for own in spreads if own.freedom and own.between > 0), key=_variance)
+    many = len(spreads)
+    while len(spreads) >= 3:
+        *calm, wildest = spreads
+        usual, degrees = float(np.mean([_variance(own) for own in calm])), sum(own.freedom for own in calm)
+        if not _beyond(_variance(wildest), wildest.freedom, usual, degrees, many):
+            break
+        spreads = calm
     if len(spreads) < 3:
         return None
     half_M = np.array([own.freedom / 2 for own in spreads])
-    variances_M = np.array([own.between * (own.freedom + 1) for own in spreads])
+    variances_M = np.array([_variance(own) for own in spreads])
     logs_M = np.log(variances_M) - special.digamma(half_M) + np.log(half_M)
     beyond = float(logs_M.var(ddof=1) - special.polygamma(1, half_M).mean())
     total = float(2 * half_M.sum())
     worth = 2 * _trigamma_inverse(beyond) if beyond > 0 else total
-    return SeedPool(float(variances_M.mean()), min(worth, total), total)
+    return SeedPool(float(variances_M.mean()), min(worth, total), total, many)
+
+
+def _variance(own: Spread) -> float:
+    """s² between a method's runs."""
+    return own.between * (own.freedom + 1)
+
+
+def _beyond(variance: float, degrees: float, usual: float, usual_degrees: float, methods: int) -> bool:
+    """Whether s² is too large for the methods with these: F test at 1 % for the largest of `methods`."""
+    return float(special.fdtrc(degrees, usual_degrees, variance / usual)) < _WILD / methods
 
 
 def _trigamma_inverse(value: float) -> float:
@@ -131,7 +159,8 @@ def _seed_term(own: Spread, pool: SeedPool | None, seeded: bool) -> SeedTerm | N
     if own.freedom == 0:
         return None
     between, degrees = own.between, float(own.freedom)
-    if pool is not None and np.ptp(own.drawn_SR, axis=0).max() > 0:
+    alike = pool is not None and pool.holds(_variance(own), own.freedom)
+    if pool is not None and alike and np.ptp(own.drawn_SR, axis=0).max() > 0:
         mine, lent = between * degrees, pool.variance / (degrees + 1) * pool.freedom
         between = max(between, (mine + lent) / (degrees + pool.freedom))
         degrees = min(degrees + pool.freedom, pool.total)

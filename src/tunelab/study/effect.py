@@ -6,6 +6,7 @@ the table rest on all pairs of the study and are stricter.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -105,7 +106,7 @@ def _together(
     first, second = (
         [_mean([pair[side].scores[seed] for pair in pairs]) for seed in range(seeds)] for side in (1, 0)
     )
-    shared = None if pool is None else SeedPool(pool.variance / len(pairs), pool.freedom, pool.total)
+    shared = None if pool is None else replace(pool, variance=pool.variance / len(pairs))
     test = compare_pair(first, second, items, pool=shared)
     return _effect("", "", test, test.p)
 
@@ -145,7 +146,7 @@ def _class_pool(found: Sequence[Judged], items: int) -> SeedPool | None:
     if pool is None:
         return None
     degrees = float(sum(len(judged.parts) - 1 for judged in found))
-    return SeedPool(pool.variance, min(pool.freedom, degrees), degrees)
+    return replace(pool, freedom=min(pool.freedom, degrees), total=degrees)
 
 
 def _runs(judged: Judged, label: str) -> list[RunScore]:
