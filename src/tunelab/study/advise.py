@@ -243,7 +243,7 @@ def _yaml(value: Any) -> str:
     """A value as the command line reads it: a text bare where it stays one.
 
     >>> _yaml("bar"), _yaml("|"), _yaml("yes"), _yaml(True), _yaml(["a,b"])
-    ('bar', '"|"', '"yes"', 'true', '["a,b"]')
+    ('bar', '|', '"yes"', 'true', '["a,b"]')
     """
     quoted = json.dumps(value, ensure_ascii=False)
     if not isinstance(value, str):

@@ -32,7 +32,7 @@ def write_mended(table: Table, task: str, data: DataConfig, out: Path) -> list[s
     whole, notes = mended(table, kind)
     nested = out.suffix.lower() in (".json", ".jsonl")
     rows = file_rows(whole, kind.held, (*kind.columns, *kind.asks), chosen_of(data), nested)
-    left = _left_out(table)
+    left = [] if kind.held else _left_out(table)
     other = f"a name that ends in .jsonl holds them: {out.with_suffix('.jsonl')}"
     trial = out.with_name(f"{out.stem}-{secrets.token_hex(4)}{out.suffix}")
     try:
@@ -56,7 +56,8 @@ def _not_read_from(out: Path, table: Table) -> None:
 
 
 def _left_out(table: Table) -> list[str]:
-    """Columns of the file that the table does not have, in a sentence."""
+    """Columns of the file that the table does not have, in a sentence. (Of tasks whose cells are texts: where
+    several columns become one cell, all that was read is written.)"""
     try:
         sources, _ = find_sources(table.source)
         header = load_grid(sources[0].path, frozenset(map(norm, table.columns.values()))).header or ()
@@ -64,8 +65,8 @@ def _left_out(table: Table) -> list[str]:
         return []
     if not set(table.columns.values()) & set(header):
         return []
-    taken = {*table.columns.values(), "split"}
-    left = [name for name in header if name and name not in taken]
+    known = {*table.columns.values(), "split"}
+    left = [name for name in header if name and name not in known]
     if not left:
         return []
     return [
