@@ -457,7 +457,7 @@ def _unknown(name: str, value: Any, fields: set[str], task: str) -> str:
     kinds += [(part, kind.Settings.model_fields) for part, kind in METHODS.items()]
     inside = [f"{part}.{name}" for part, known in kinds if name in known]
     if inside and not isinstance(value, Mapping):
-        more = f", or one of {len(inside) - 1} more" if len(inside) > 3 else ""
+        more = f", or one of {len(inside) - 3} more" if len(inside) > 3 else ""
         return f"unknown setting {name!r}; did you mean {' or '.join(inside[:3])}{more}?"
     return f"unknown setting {shown!r}; {did_you_mean(name, [*(fields - {'files', 'settings'}), *METHODS])}"
 
