@@ -449,7 +449,7 @@ def _unknown(name: str, value: Any, fields: set[str], task: str) -> str:
     from tunelab.tasks import TASKS
 
     shown = f"{name}.{next(iter(value))}" if isinstance(value, Mapping) and value else name
-    if name in StudyConfig.model_fields:
+    if name in set(StudyConfig.model_fields) - set(RunConfig.model_fields):
         return f"setting {shown!r} is for a study of several methods (tunelab compare); a run has one method"
     kinds = [(part, kind.model_fields) for part, kind in SECTIONS.items()]
     if task in TASKS:

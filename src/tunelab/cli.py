@@ -58,6 +58,14 @@ PairColumn = Annotated[
 LabelColumn = Annotated[str | None, typer.Option("--label", help="Column with the label")]
 GroupColumn = Annotated[str | None, typer.Option("--group", help="Rows with the same value stay together")]
 Folds = Annotated[str | None, typer.Option(help="Cross-validation folds; 0: one split [default: auto]")]
+FoldsOfRun = Annotated[
+    str | None, typer.Option(help="Cross-validation folds, of which one is the test [default: 0, one split]")
+]
+Fold = Annotated[int | None, typer.Option(help="Which fold is the test [default: 0]")]
+Seed = Annotated[int | None, typer.Option(help="Seed of everything random [default: 0]")]
+Method = Annotated[
+    str | None, typer.Option("--method", help="How it is learnt: `tunelab methods` [default: lora]")
+]
 Rows = Annotated[int | None, typer.Option(help="Train on at most this many rows")]
 Augment = Annotated[
     str | None,
@@ -188,21 +196,16 @@ def report(
 @app.command(epilog="Example: `tunelab run reviews.csv --method lora lora.rank=16 train.learning_rate=3e-4`")
 def run(
     words: FilesAndSettings,
-    method: Annotated[
-        str | None, typer.Option("--method", help="How it is learnt: `tunelab methods` [default: lora]")
-    ] = None,
+    method: Method = None,
     model: Model = None,
     task: TaskName = None,
     text: TextColumn = None,
     text_pair: PairColumn = None,
     label: LabelColumn = None,
     group: GroupColumn = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of everything random [default: 0]")] = None,
-    folds: Annotated[
-        str | None,
-        typer.Option(help="Cross-validation folds, of which one is the test [default: 0, one split]"),
-    ] = None,
-    fold: Annotated[int | None, typer.Option(help="Which fold is the test [default: 0]")] = None,
+    seed: Seed = None,
+    folds: FoldsOfRun = None,
+    fold: Fold = None,
     rows: Rows = None,
     augment: Augment = None,
     out: Out = None,

@@ -1,7 +1,7 @@
 """Whether a model gives the same logits another way: what levers that lay out its work ask of it."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -9,11 +9,24 @@ from torch import Tensor, nn
 
 from tunelab.data.batch import Examples
 
-__all__ = ["Context", "close", "logits_of", "to_ask_with"]
+__all__ = ["Context", "asking", "close", "logits_of", "to_ask_with"]
 
 Context = Callable[[nn.Module], contextlib.AbstractContextManager[None]]
 
 _ROWS = 2  # of the longest and of the shortest rows, with which the model is asked
+
+
+@contextlib.contextmanager
+def asking(model: nn.Module, context: Context) -> Iterator[None]:
+    """Inside, the model is as it is judged, and draws no random number; afterwards each part is as it was."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), context(model):
+            yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
 
 
 def to_ask_with(lengths: np.ndarray) -> np.ndarray:
@@ -26,19 +39,14 @@ def logits_of(model: nn.Module, examples: Examples, context: Context) -> Tensor 
     """Of the longest and the shortest rows, [B, ...]: 0 at the padding where there is one logit a token (and
     those of virtual tokens left out); None where the model cannot do that."""
     rows = to_ask_with(examples.lengths)
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), context(model):
+        with asking(model, context):
             inputs, _ = examples.batch(rows, str(next(model.parameters()).device))
             logits: Tensor = model(**inputs).logits.float()
             mask_BT = inputs["attention_mask"]
             return logits[:, -mask_BT.shape[1] :] * mask_BT[..., None] if logits.dim() == 3 else logits
     except Exception:  # (a head of the user's own may object to whatever it likes)
         return None
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def close(found: Tensor | None, wanted: Tensor | None, tolerance: float) -> bool:

@@ -19,11 +19,10 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from tunelab.data.batch import IGNORED, Examples
-from tunelab.train.alike import to_ask_with
+from tunelab.train.alike import asking, to_ask_with
 from tunelab.train.precision import in_float32
 
 __all__ = ["Asked", "asked_only"]
@@ -114,10 +113,8 @@ def asked_only(model: nn.Module, examples: Examples) -> Iterator[tuple[Examples,
 def _same(model: nn.Module, rows: Asked) -> bool:
     """Whether a few rows, the longest and the shortest among them, get the same logits both ways."""
     order = to_ask_with(rows.lengths)
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), in_float32(model):
+        with asking(model, in_float32):
             inputs, _ = rows.batch(order, str(next(model.parameters()).device))
             places_K = rows.places.next_K
             assert places_K is not None
@@ -127,8 +124,6 @@ def _same(model: nn.Module, rows: Asked) -> bool:
         return False
     finally:
         rows.places.next_K = None
-        for module, mode in modes.items():
-            module.training = mode
     if found.shape != wanted.shape or not len(places_K):
         return False
     return bool((found - wanted).abs().max() <= _TOLERANCE * wanted.abs().max().clamp(min=1.0))

@@ -1,0 +1,52 @@
+"""Differences between methods where test rows come in groups: what a group is worth, and what it is not."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from tunelab.measure.pairs import compare_pair
+from tunelab.measure.statistics import RunScore, score_function
+
+
+def by_groups(right_N: np.ndarray, groups_N: np.ndarray) -> RunScore:
+    score = score_function("accuracy", right_N.astype(int), np.ones(len(right_N)))
+    score.groups_N = groups_N
+    return score
+
+
+def drawn_by_groups(
+    random: np.random.Generator, groups: int, size: int, share: float, better: float
+) -> tuple[RunScore, RunScore]:
+    """Two models' answers where texts of a group are alike: a group's own share of right ones is drawn first."""
+    own_G = np.clip(random.normal(share, 0.05, groups), 0, 1)
+    groups_N = np.repeat(np.arange(groups), size)
+    first, second = (random.random(groups * size) < np.repeat(own_G + more, size) for more in (better, 0.0))
+    return by_groups(first, groups_N), by_groups(second, groups_N)
+
+
+def test_a_clear_difference_between_groups_is_seen() -> None:
+    """Four points in each of a dozen groups of 800 texts, which the paired t test of the groups' shares sees:
+    a standard error of one whole group in twelve was made of it."""
+    random = np.random.default_rng(3)
+    first, second = drawn_by_groups(random, 12, 800, 0.85, 0.04)
+    shares = [own.correct_N.reshape(12, 800).mean(1) for own in (first, second) if own.correct_N is not None]
+    wanted = stats.ttest_rel(*shares)
+    assert wanted.pvalue < 0.001
+    found = compare_pair([first], [second], 9600)
+    assert found.p < 0.001
+    low, high = wanted.confidence_interval()  # (resampled, the variance is 11/12 of the t test's)
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.002)
+
+
+def test_equal_models_on_groups_are_rarely_found_different() -> None:
+    random, found = np.random.default_rng(7), 0
+    for seed in range(200):
+        first, second = drawn_by_groups(random, 12, 50, 0.85, 0.0)
+        found += compare_pair([first], [second], 600, resamples=500, seed=seed).p < 0.05
+    assert found <= stats.binom.ppf(0.99, 200, 0.06), found  # (5 %, and what a dozen groups cost a bootstrap)
+
+
+def test_three_groups_that_do_not_differ_in_themselves_prove_nothing() -> None:
+    groups_N = np.repeat(np.arange(3), 100)
+    found = compare_pair([by_groups(np.ones(300), groups_N)], [by_groups(np.zeros(300), groups_N)], 300)
+    assert found.p > 0.05
