@@ -155,20 +155,22 @@ def _beside_study(bench: Bench, training: Training, wanted: Sequence[str], ours:
         if name not in _TAKEN_AS or _TAKEN_AS[name] not in wanted
     }
     theirs |= {name: theirs[_TAKEN_AS[name]] for name in wanted if name not in theirs}
-    rows, whole = [], 0.0
+    rows, whole, trained = [], 0.0, 0.0
     for name in wanted:
         runs = ours["methods"].get(name, [])
         seconds = [one for one, _ in runs] or [math.nan]
-        told = failure([theirs[name]]) or f"{theirs[name]['seconds']:.1f}"
+        one, test = (theirs[name].get(part, math.nan) for part in ("seconds", "test_seconds"))
+        told = failure([theirs[name]]) or f"{one:.1f} and {test:.1f}"
         taken = f" (taken as {_TAKEN_AS[name]})" if _TAKEN_AS.get(name) in wanted else ""
         rows.append([name, str(len(runs)), spread(seconds), f"{told}{taken}"])
-        whole += len(runs) * theirs[name].get("seconds", math.nan)
+        whole += len(runs) * (one + test)
+        trained += len(runs) * one
     told = (
-        f"Trainer {side} one after another {whole:.0f} s, training and validation alone: "
+        f"Trainer {side} one after another {whole:.0f} s, training, validations and test rows: "
         f"**{whole / ours['seconds']:.2f} times**, {whole / ours['command_seconds']:.2f} times the whole "
-        "command."
+        f"command; {trained:.0f} s without the test rows, which tunelab's side has in it."
     )
-    head = ["method", "runs", "tunelab seconds a run, side by side", f"Trainer {side}, seconds a run"]
+    head = ["method", "runs", "tunelab seconds a run, side by side", f"Trainer {side}: a run, its test rows"]
     return f"{told}\n\n{table(head, rows)}"
 
 
@@ -264,8 +266,9 @@ def _grown_records(bench: Bench, what: str, sizes: Sequence[int], steps: int) ->
             training = _grown(what, size, steps)
             record = bench.train(f"growth-{what}-{size}", training, OURS, repeat)
             if not failure([record]):
-                record["step_seconds"] = (record["seconds"] - record["evaluation_seconds"]) / record["steps"]
-                record["start_seconds"] = record["whole_seconds"] - record["seconds"]
+                trained = record["steps_seconds"] - record["evaluation_seconds"]
+                record["step_seconds"] = trained / record["steps"]
+                record["start_seconds"] = record["whole_seconds"] - record["steps_seconds"]
             found[size].append(record)
     return found
 

@@ -1,9 +1,10 @@
 """One process of plain `transformers.Trainer` and `peft`: nothing of tunelab is in it.
 
 `best`: what a user who knows transformers 5 well sets for this machine: bfloat16, batches of like length
-(`train_sampling_strategy="group_by_length"`), no logs, no checkpoints. `defaults`: `TrainingArguments` as
-they come (float32, logs and checkpoints every 500 steps), batches of 16. `tutorial`: the same, every text
-padded to one length. All three validate once an epoch.
+(`train_sampling_strategy="group_by_length"`), no logs, no checkpoints. `random`: the same with rows drawn
+at random, as tunelab draws them. `defaults`: `TrainingArguments` as they come (float32, logs and checkpoints
+every 500 steps), batches of 16. `tutorial`: the same, every text padded to one length. All validate once an
+epoch.
 """
 
 import json
@@ -30,7 +31,6 @@ from benchmarks._child import child, forget_peak, peak_memory
 from benchmarks._methods import attach, param_groups
 
 _BEST: dict[str, Any] = {
-    "train_sampling_strategy": "group_by_length",
     "per_device_eval_batch_size": 64,
     "dataloader_num_workers": 0,
     "logging_strategy": "no",
@@ -84,9 +84,11 @@ def _train(spec: Mapping[str, Any], folder: str) -> dict[str, Any]:
     seconds = time.monotonic() - began
     evaluations = [entry["eval_runtime"] for entry in trainer.state.log_history if "eval_runtime" in entry]
     trainer.args.train_sampling_strategy = "random"  # by length, predictions would come in another order
+    began = time.monotonic()
     logits_NC = trainer.predict(parts["test"]).predictions
     return {
         "seconds": seconds,
+        "test_seconds": time.monotonic() - began,
         "evaluation_seconds": sum(evaluations),
         "steps": trainer.state.global_step,
         "tokens": counter.tokens,
@@ -99,7 +101,8 @@ def _train(spec: Mapping[str, Any], folder: str) -> dict[str, Any]:
 
 def _arguments(spec: Mapping[str, Any], folder: str, steps: int) -> TrainingArguments:
     """The same schedule on every side, and what the setting adds."""
-    best = {**_BEST, "bf16": spec["bf16"]} if spec["setting"] == "best" else {}
+    by_length = {"train_sampling_strategy": "group_by_length"} if spec["setting"] == "best" else {}
+    best = {**_BEST, **by_length, "bf16": spec["bf16"]} if _at_its_best(spec) else {}
     return TrainingArguments(
         output_dir=folder,
         max_steps=steps,
@@ -119,8 +122,12 @@ def _arguments(spec: Mapping[str, Any], folder: str, steps: int) -> TrainingArgu
     )
 
 
+def _at_its_best(spec: Mapping[str, Any]) -> bool:
+    return spec["setting"] in ("best", "random")
+
+
 def _batch_size(spec: Mapping[str, Any]) -> int:
-    return int(spec["batch_size"]) if spec["setting"] == "best" else 16
+    return int(spec["batch_size"]) if _at_its_best(spec) else 16
 
 
 def _read(spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -54,7 +54,9 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--jobs", type=_names, help=f"of {', '.join(jobs)}; default: all that fit")
-    parser.add_argument("--peers", type=_names, help="of best, defaults, tutorial; default: each job's own")
+    parser.add_argument(
+        "--peers", type=_names, help="of best, random, defaults, tutorial; default: each job's own"
+    )
     parser.add_argument("--methods", type=_names, help="for study and levers")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--rows", type=int, help="training rows (predict: texts) instead of each job's own")

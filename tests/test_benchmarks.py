@@ -152,7 +152,7 @@ def test_speed_end_to_end(
     speed, jobs, bench = (benchmark(name) for name in ("speed", "_jobs", "_bench"))
     data = str(write_sentences(tmp_path / "data.csv", rows=120))
     training = bench.Training(data, str(model), "lora", {"rank": 4}, epochs=2.0, batch_size=16)
-    monkeypatch.setitem(jobs.VERSUS, "tiny", jobs.Versus(training, ("best", "tutorial")))
+    monkeypatch.setitem(jobs.VERSUS, "tiny", jobs.Versus(training, ("best", "random", "tutorial")))
 
     def here(_: Any, module: str, spec: Mapping[str, Any]) -> dict[str, Any]:
         return {**benchmark(module).measure(spec), "whole_seconds": 1.0}
@@ -163,13 +163,15 @@ def test_speed_end_to_end(
     speed.main(words)
     table = (out / "table.md").read_text(encoding="utf-8")
     assert capsys.readouterr().out.endswith(f"{table}\n")
-    ours, best, tutorial = (
-        json.loads((out / f"tiny-{side}-s0.json").read_text()) for side in ("tunelab", "best", "tutorial")
+    ours, best, random, tutorial = (
+        json.loads((out / f"tiny-{side}-s0.json").read_text())
+        for side in ("tunelab", "best", "random", "tutorial")
     )
     for name in ("steps", "tokens", "trained_parameters"):
-        assert ours[name] == best[name] == tutorial[name], name
+        assert ours[name] == best[name] == random[name] == tutorial[name], name
     assert len(ours["predictions"]) == len(ours["items"]) == len(best["predictions"])
-    assert ours["padding_share"] < 0.2 < tutorial["padding_share"]
+    assert best["padding_share"] <= random["padding_share"] < 0.2 < tutorial["padding_share"]
+    assert ours["padding_share"] < 0.2
     cells = {line.split(" | ")[1]: line.split(" | ") for line in table.splitlines() if "| tiny |" in line}
     assert float(cells["best"][3]) == pytest.approx(best["seconds"] / ours["seconds"], abs=6e-3, rel=6e-2)
     assert cells["tunelab"][8].endswith(f"% of {ours['precision']}")

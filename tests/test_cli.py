@@ -205,8 +205,7 @@ def test_a_mistake_gets_one_clear_message(
     assert "Traceback" not in out + err
     for part in expected:
         assert part in err, err
-    assert not (tmp_path / "out/runs").exists()
-    assert not (tmp_path / "out/winner").exists()
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_unwritable_output_is_told_first(

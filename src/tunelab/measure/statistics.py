@@ -194,7 +194,8 @@ def counted(runs: Sequence[Score], items: int) -> int:
 
 @dataclass(frozen=True)
 class Spread:
-    """A method's mean score and the parts of its variance; drawn_SR are the resamples less their means.
+    """A method's mean score and the parts of its variance; drawn_SR are the resamples less their means, made
+    as wide as those of so few items (or groups) are.
 
     With v the mean over seeds of the items' variance of one run's score, c the mean covariance of two runs
     and s² the variance between the runs' scores, E s² = seed variance + (v - c), so that the variance of the
@@ -221,7 +222,8 @@ class Spread:
 def spread_of(runs: Sequence[Score], items: int, resamples: int, seed: int) -> Spread:
     """Measures one method from its runs over the same N items."""
     values_S, drawn_SR = _resampled(runs, items, resamples, seed)
-    drawn_SR = drawn_SR - drawn_SR.mean(1, keepdims=True)
+    number = counted(runs, items)  # (drawing n of n with replacement has (n - 1) / n of the variance)
+    drawn_SR = (drawn_SR - drawn_SR.mean(1, keepdims=True)) * (number / max(number - 1, 1)) ** 0.5
     seeds = len(runs)
     own = float((drawn_SR**2).sum(1).mean()) / (resamples - 1)
     if seeds == 1:

@@ -1,6 +1,7 @@
 """What a study and a single run both begin with: the lock on their folder, and trackers that exist."""
 
 import importlib.util
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,7 @@ import filelock
 import torch
 
 from tunelab.config import ModelConfig, TrainConfig
-from tunelab.errors import ConfigError, OutputError, did_you_mean
+from tunelab.errors import ConfigError, InputError, OutputError, did_you_mean
 from tunelab.files import check_writable
 from tunelab.study.prepare import Prepared
 from tunelab.train.precision import choose
@@ -58,12 +59,19 @@ def check_attention(model: ModelConfig, train: TrainConfig, device: str) -> None
 
 @contextmanager
 def locked(root: Path) -> Iterator[None]:
-    """Two tunelabs in one folder would write over each other."""
+    """Two tunelabs in one folder would write over each other. A folder that was made for what is then refused
+    is gone again."""
+    made = not root.exists()
     check_writable(root)
     lock = filelock.FileLock(root / ".lock", timeout=0)
     try:
         with lock:
-            yield
+            try:
+                yield
+            except InputError:
+                if made and [path.name for path in root.iterdir()] == [".lock"]:
+                    shutil.rmtree(root, ignore_errors=True)
+                raise
     except filelock.Timeout:
         raise OutputError(
             f"another tunelab is at work in {root}; wait for it, or give another folder with --out"

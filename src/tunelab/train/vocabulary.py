@@ -35,7 +35,7 @@ def compact_vocabulary(tuned: Tuned, examples: Sequence[Examples]) -> Iterator[i
     may be shown in another's place).
     """
     table = None if any(part.replaces for part in examples) else _table(tuned)
-    kept = _tokens(examples) if table is not None else np.zeros(0, dtype=np.int64)
+    kept = _tokens(examples, table.num_embeddings) if table is not None else np.zeros(0, dtype=np.int64)
     if table is None or len(kept) > 0.8 * table.num_embeddings:
         yield None
         return
@@ -70,12 +70,13 @@ def _table(tuned: Tuned) -> Any | None:
     return table if moves else None
 
 
-def _tokens(examples: Sequence[Examples]) -> np.ndarray:
-    """Every token id of the rows as they will be given to the model, the padding among them; sorted."""
-    found = [np.array([part.pad_id], dtype=np.int64) for part in examples]
+def _tokens(examples: Sequence[Examples], size: int) -> np.ndarray:
+    """Every token id (below `size`) of the rows as the model will be given them, and the padding; sorted."""
+    seen_V = np.zeros(size, dtype=bool)
     for part in examples:
+        seen_V[part.pad_id] = True
         for first in range(0, len(part.shown), _ROWS):  # (the tokens may lie on disk: never all at once)
             some = part.shown[first : first + _ROWS]
             rows = [part.tokens.row(int(row), part.max_length) for row in some]
-            found.append(np.unique(np.concatenate(rows)).astype(np.int64))
-    return np.unique(np.concatenate(found))
+            seen_V[np.concatenate(rows)] = True
+    return np.flatnonzero(seen_V)
