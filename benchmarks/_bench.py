@@ -79,11 +79,12 @@ class Bench:
     # What is measured
 
     def sized(self, training: Training) -> Training:
-        """With --rows, --epochs and --steps; so many steps are that many batches of rows in one epoch."""
-        if self.args.steps is not None:
-            return replace(training, rows=self.args.steps * training.batch_size, epochs=1.0)
-        given = {"rows": self.args.rows, "epochs": self.args.epochs}
-        return replace(training, **{name: value for name, value in given.items() if value is not None})
+        """With --rows, --epochs, --batch-size and --steps: that many batches of rows in one epoch."""
+        given = {name: getattr(self.args, name) for name in ("rows", "epochs", "batch_size")}
+        sized = replace(training, **{name: value for name, value in given.items() if value is not None})
+        if self.args.steps is None:
+            return sized
+        return replace(sized, rows=self.args.steps * sized.batch_size, epochs=1.0)
 
     def alternating(
         self, name: str, training: Training, sides: Sequence[str], repeats: int | None = None

@@ -61,6 +61,7 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--rows", type=int, help="training rows (predict: texts) instead of each job's own")
     parser.add_argument("--epochs", type=float, help="instead of each job's own")
+    parser.add_argument("--batch-size", type=int, help="of tunelab and best instead of 32 (16: as defaults)")
     parser.add_argument("--steps", type=int, help="so many batches of rows, one epoch")
     parser.add_argument("--most-rows", type=int, default=100_000, help="for growth")
     parser.add_argument("--threads", type=int, default=cores(), help="of every process; default: all cores")
