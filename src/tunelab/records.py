@@ -4,6 +4,7 @@ The study computes every number and writes it; the report and the terminal only 
 are in [0, 1] and higher is better, times are seconds, sizes bytes, p-values are two-sided.
 """
 
+from itertools import groupby
 from typing import Any, Literal
 
 from pydantic import Field
@@ -387,3 +388,12 @@ class StudyRecord(Section):
     digests: dict[str, str] = Field(description="of data, split and models")
     seconds: float = Field(description="of all trials, runs and baselines added up")
     command: str = Field(description="what to type to get this study again")
+
+    def groups(self) -> list[tuple[int | None, list[MethodResult]]]:
+        """The results by tied group, the best group first and in each the best first; then (None, baselines).
+
+        A method whose seeds lie far apart is told apart from less: it may stand in a higher group than one
+        with a better score.
+        """
+        ordered = sorted(self.results, key=lambda r: (r.group is None, r.group or 0))
+        return [(number, list(members)) for number, members in groupby(ordered, key=lambda r: r.group)]

@@ -91,17 +91,14 @@ def results_table(record: Any) -> Table:
     table.add_column(f"{record.deciding.replace('_', '-')} (95 %)", no_wrap=True)
     for heading in ("± seeds", "trained", "one run", "memory"):
         table.add_column(heading, justify="right", no_wrap=True)
-    last = None
-    for result in record.results:
-        if last is not None and result.group != last.group:
-            table.add_section()
-        first = result.group is not None and (last is None or result.group != last.group)
-        table.add_row(
-            str(result.group) if first else "",
-            *_cells(result, record.advice.method),
-            style="bold" if result.name == record.advice.method else None,
-        )
-        last = result
+    for number, members in record.groups():
+        table.add_section()
+        for result in members:
+            table.add_row(
+                str(number) if number is not None and result is members[0] else "",
+                *_cells(result, record.advice.method),
+                style="bold" if result.name == record.advice.method else None,
+            )
     return table
 
 

@@ -17,11 +17,13 @@ from report.examples import (
     sure_record,
     unbeaten_record,
 )
+from rich.console import Console
 
 from tunelab.errors import ConfigError
 from tunelab.records import Interval, PartScore, StudyRecord
 from tunelab.report import advice_text, language_names, render, warnings_text, write_report
 from tunelab.report.locales import TEXTS
+from tunelab.terminal import results_table
 
 RECORDS = {
     "rich": example_record,
@@ -235,6 +237,21 @@ def test_tied_methods_are_not_called_better() -> None:
     assert "没有显著差异" in chinese
     assert "37%" in chinese
     assert "2,340" in more
+
+
+def test_a_group_stands_in_one_piece_though_a_member_scores_below_a_later_group() -> None:
+    record = example_record()
+    swapped = {"dora": 2, "adapter": 1}  # seeds of adapter that lie far apart
+    results = tuple(r.model_copy(update={"group": swapped.get(r.name, r.group)}) for r in record.results)
+    record = record.model_copy(update={"results": results})
+    console = Console(width=120)
+    with console.capture() as captured:
+        console.print(results_table(record))
+    rows = re.findall(r"^(\d?)\s+★?\s*([a-z_]+) .* – ", captured.get(), re.MULTILINE)
+    assert [name for _, name in rows][:6] == ["full", "lora", "layer_decay", "adapter", "dora", "rslora"]
+    assert [number for number, _ in rows if number] == ["1", "2", "3", "4", "5", "6"]
+    page = re.findall(r'data-source="results\[(\w+)\]\.score\.value"', render(record, "en"))
+    assert page.index("adapter") < page.index("dora")
 
 
 def test_the_best_of_a_tied_group_is_not_called_better() -> None:

@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +104,7 @@ def _context(record: StudyRecord, language: str) -> dict[str, Any]:
         "effect_scale": _effect_scale(record),
         # the verdict itself begins with a baseline that is not beaten
         "warnings": [w for w in warning_texts(record) if w.templates != t("warning_baseline").templates],
-        "groups": _groups(methods),
+        "groups": [(number, members) for number, members in record.groups() if not members[0].baseline],
         "forgetting_notes": _forgetting_notes(methods),
         "deciding": score_name(record.deciding),
         "whisker_scale": charts.score_scale(record, 8, 114),
@@ -134,12 +133,6 @@ def _context(record: StudyRecord, language: str) -> dict[str, Any]:
 
 def _asset(name: str) -> str:
     return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
-
-
-def _groups(methods: list[MethodResult]) -> list[tuple[int | None, list[MethodResult]]]:
-    """Methods by tied group, the best group first, in each the best first."""
-    ordered = sorted(methods, key=lambda r: (r.group is None, r.group or 0))
-    return [(number, list(members)) for number, members in groupby(ordered, key=lambda r: r.group)]
 
 
 def _forgetting_notes(methods: list[MethodResult]) -> list[Text]:
