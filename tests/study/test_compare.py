@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from tiny import make_model_folder, write_sentences
 
 import tunelab
@@ -352,6 +353,28 @@ def test_a_worker_that_is_killed_is_a_recorded_failure(tmp_path: Path) -> None:
     assert outcomes["lives"].value == 42
     assert "signal 9" in str(outcomes["dies"].error)
     assert "memory" in str(outcomes["dies"].error)
+
+
+@pytest.mark.skipif(
+    not torch.ops.mkldnn._is_mkldnn_bf16_supported(),
+    reason="without bfloat16 in the CPU oneDNN keeps nothing",
+)
+def test_products_of_sizes_that_are_gone_are_not_kept() -> None:
+    """Every batch has another number of tokens, and oneDNN and ideep would keep 1,024 shapes each."""
+    from collections import deque
+
+    from victims import many_shapes
+
+    from tunelab.study.runner import Job, Pool
+
+    (outcome,) = Pool(1, 1, lambda *_: None).run(deque([Job("sizes", many_shapes, ())]))
+    assert outcome.error is None
+    words = [sys.executable, "-c", "import victims; print(victims.many_shapes(None, None))"]
+    of_their_own = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
+    for name in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
+        of_their_own.pop(name, None)
+    kept = int(subprocess.run(words, env=of_their_own, check=True, capture_output=True, text=True).stdout)
+    assert outcome.value < kept / 2
 
 
 @pytest.mark.slow
