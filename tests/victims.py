@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 
 
 def die(listener: object, stop: object) -> None:
@@ -23,8 +24,7 @@ def many_shapes(listener: object, stop: object) -> int:
         for tokens in sizes:
             with torch.autocast("cpu", torch.bfloat16):
                 layers(torch.ones(tokens, 384, requires_grad=True)).float().sum().backward()
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
     first = resident_after(range(800, 804))
     return resident_after(range(700, 800)) - first

@@ -356,7 +356,7 @@ def test_a_worker_that_is_killed_is_a_recorded_failure(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(
-    not torch.ops.mkldnn._is_mkldnn_bf16_supported(),
+    sys.platform != "linux" or not torch.ops.mkldnn._is_mkldnn_bf16_supported(),
     reason="without bfloat16 in the CPU oneDNN keeps nothing",
 )
 def test_products_of_sizes_that_are_gone_are_not_kept() -> None:
