@@ -188,7 +188,7 @@ def _environment(threads: int) -> Iterator[None]:
         # 1,024 of them by default. With 32 a run's peak was 8 to 12 % lower, and not slower.
         "ONEDNN_PRIMITIVE_CACHE_CAPACITY": os.environ.get("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32"),
         # And once more in ideep, between PyTorch and oneDNN: 1,024 again, though hardly a batch has as many
-        # tokens as one before. With 32 a run's peak is 36 to 41 % lower, and nothing is slower.
+        # tokens as one before. With 32 a run's peak is 35 to 41 % lower, and nothing is slower.
         "LRU_CACHE_CAPACITY": os.environ.get("LRU_CACHE_CAPACITY", "32"),
         # glibc gives large blocks back to the system at once and asks for them again at the next step, page
         # by page: kept, a step takes 5 to 10 % less, and a run's peak is 2 % higher.
