@@ -46,7 +46,7 @@ import tunelab
 from benchmarks._methods import attach, param_groups
 from tunelab.config import LossConfig, StudyConfig
 from tunelab.files import write_json
-from tunelab.measure.pairs import Comparison, SeedPool, compare_pair, seed_pool
+from tunelab.measure.pairs import Comparison, compare_pair, holm, seed_pool
 from tunelab.measure.statistics import RunScore, mean_interval, score_function
 from tunelab.provenance import machine, versions
 from tunelab.records import MethodResult, StudyRecord
@@ -472,23 +472,26 @@ def _score_of_run(side: Side, items: Sequence[int], predictions: Sequence[str]) 
     return score_function(side.record.deciding, predicted_N, side.targets[side.rows["test"]])
 
 
-def verdict(found: Comparison) -> str:
-    """ "below" where the difference to Trainer is negative and its 95 % interval excludes 0."""
-    return "below" if found.value < 0 and found.p < 0.05 else "ok"
+def verdict(found: Comparison, p_holm: float) -> str:
+    """ "below" where the difference to Trainer is negative and stays so when it is corrected for the number
+    of methods; "below by itself" where only its own 95 % interval excludes 0."""
+    if found.value >= 0 or found.p >= 0.05:
+        return "ok"
+    return "below" if p_holm < 0.05 else "below by itself"
 
 
-def cells(line: Line, data: str, items: int, pool: SeedPool | None) -> list[str]:
-    """One row of the table."""
+def cells(line: Line, data: str, items: int, found: Comparison | None, p_holm: float) -> list[str]:
+    """One row of the table. found: None, and p_holm is not looked at, where Trainer's runs are missing."""
     seconds = [f"{one:.0f} ({whole:.0f})" for one, whole in (line.our_seconds, line.their_seconds)]
     start = [data, line.name, _interval(*mean_interval(line.ours, items))]
-    if line.theirs is None:
-        return [*start, line.missing, "", "", seconds[0], "", ""]
-    found = compare_pair(line.ours, line.theirs, items, pool=pool)
+    if line.theirs is None or found is None:
+        return [*start, line.missing, "", "", "", seconds[0], "", ""]
     return [
         *start,
         _interval(*mean_interval(line.theirs, items)),
         f"{found.value:+.4f} [{found.low:+.4f}, {found.high:+.4f}]",
-        verdict(found),
+        f"{p_holm:.2f}",
+        verdict(found, p_holm),
         *seconds,
         f"{line.their_seconds[0] / line.our_seconds[0]:.2f}",
     ]
@@ -504,11 +507,17 @@ def report(side: Side) -> str:
     lines = [read_line(side, result) for result in side.results]
     items = len(side.rows["test"])
     pool = seed_pool([runs for line in lines for runs in (line.ours, line.theirs) if runs], items)
-    rows = [cells(line, side.record.title, items, pool) for line in lines]
-    compared = [row for row in rows if row[5]]
+    found = {
+        line.name: compare_pair(line.ours, line.theirs, items, pool=pool) for line in lines if line.theirs
+    }
+    corrected = dict(zip(found, holm([pair.p for pair in found.values()]), strict=True))
+    rows = [
+        cells(line, side.record.title, items, found.get(line.name), corrected.get(line.name, math.nan))
+        for line in lines
+    ]
+    verdicts = [verdict(pair, corrected[name]) for name, pair in found.items()]
     head = ["data", "method", f"tunelab {side.record.deciding}", f"Trainer {side.record.deciding}"]
-    head += ["difference [95 %]", "verdict", "tunelab seconds a run (whole)", "Trainer", "ratio"]
-    below = sum(row[5] == "below" for row in compared)
+    head += ["difference [95 %]", "p (Holm)", "verdict", "tunelab seconds a run (whole)", "Trainer", "ratio"]
     last = [line.name for line, result in zip(lines, side.results, strict=True) if result.method in _LAST]
     note = (
         f" Trainer cannot reload an earlier epoch of {', '.join(last)}: its last one counts." if last else ""
@@ -520,8 +529,10 @@ def report(side: Side) -> str:
             "",
             *(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)),
             "",
-            f"{below} of {len(compared)} compared methods below Trainer by more than the 95 % interval "
-            "(tests not corrected for their number). Seconds: training and validations, files not counted; "
+            f"{sum(word != 'ok' for word in verdicts)} of {len(verdicts)} compared methods below Trainer by "
+            f"more than their own 95 % interval, {verdicts.count('below')} after Holm's correction for "
+            f"{len(verdicts)} tests. The luck of tuning on {len(side.rows['valid'])} validation rows is in "
+            "neither. Seconds: training and validations, files not counted; "
             f"in brackets all trials and judged runs; ratio: Trainer's over tunelab's, of one run.{note}",
         ]
     )
