@@ -472,12 +472,9 @@ def _score_of_run(side: Side, items: Sequence[int], predictions: Sequence[str]) 
     return score_function(side.record.deciding, predicted_N, side.targets[side.rows["test"]])
 
 
-def verdict(found: Comparison, p_holm: float) -> str:
-    """ "below" where the difference to Trainer is negative and stays so when it is corrected for the number
-    of methods; "below by itself" where only its own 95 % interval excludes 0."""
-    if found.value >= 0 or found.p >= 0.05:
-        return "ok"
-    return "below" if p_holm < 0.05 else "below by itself"
+def verdict(found: Comparison) -> str:
+    """ "below" where the difference to Trainer is negative and its 95 % interval excludes 0."""
+    return "below" if found.value < 0 and found.p < 0.05 else "ok"
 
 
 def cells(line: Line, data: str, items: int, found: Comparison | None, p_holm: float) -> list[str]:
@@ -491,7 +488,7 @@ def cells(line: Line, data: str, items: int, found: Comparison | None, p_holm: f
         _interval(*mean_interval(line.theirs, items)),
         f"{found.value:+.4f} [{found.low:+.4f}, {found.high:+.4f}]",
         f"{p_holm:.2f}",
-        verdict(found, p_holm),
+        verdict(found),
         *seconds,
         f"{line.their_seconds[0] / line.our_seconds[0]:.2f}",
     ]
@@ -515,7 +512,8 @@ def report(side: Side) -> str:
         cells(line, side.record.title, items, found.get(line.name), corrected.get(line.name, math.nan))
         for line in lines
     ]
-    verdicts = [verdict(pair, corrected[name]) for name, pair in found.items()]
+    below = [name for name, pair in found.items() if verdict(pair) == "below"]
+    surely = sum(corrected[name] < 0.05 for name in below)
     head = ["data", "method", f"tunelab {side.record.deciding}", f"Trainer {side.record.deciding}"]
     head += ["difference [95 %]", "p (Holm)", "verdict", "tunelab seconds a run (whole)", "Trainer", "ratio"]
     last = [line.name for line, result in zip(lines, side.results, strict=True) if result.method in _LAST]
@@ -529,11 +527,11 @@ def report(side: Side) -> str:
             "",
             *(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)),
             "",
-            f"{sum(word != 'ok' for word in verdicts)} of {len(verdicts)} compared methods below Trainer by "
-            f"more than their own 95 % interval, {verdicts.count('below')} after Holm's correction for "
-            f"{len(verdicts)} tests. The luck of tuning on {len(side.rows['valid'])} validation rows is in "
-            "neither. Seconds: training and validations, files not counted; "
-            f"in brackets all trials and judged runs; ratio: Trainer's over tunelab's, of one run.{note}",
+            f"{len(below)} of {len(found)} compared methods below Trainer by more than the 95 % interval, "
+            f"{surely} after Holm's correction for {len(found)} tests. The luck of tuning on "
+            f"{len(side.rows['valid'])} validation rows is in neither. Seconds: training and validations, "
+            "files not counted; in brackets all trials and judged runs; ratio: Trainer's over tunelab's, of "
+            f"one run.{note}",
         ]
     )
 
