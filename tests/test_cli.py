@@ -414,3 +414,13 @@ def test_settings_from_yaml_and_words_meet(
     (config,) = (tmp_path / "out/runs").glob("*/config.yaml")
     values = yaml.safe_load(config.read_text())
     assert (values["train"]["epochs"], values["train"]["learning_rate"]) == (1, 0.0002)
+
+
+def test_ctrl_c_before_any_run_is_told(
+    call: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tunelab.api.check", interrupted)
+    assert call("check", "reviews.csv") == (130, "", "stopped: by Ctrl-C; the same command begins again\n")

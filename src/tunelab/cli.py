@@ -5,14 +5,27 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from tunelab.config import is_setting, load_settings_file, merge_settings, parse_settings
-from tunelab.errors import ConfigError, TunelabError
+from tunelab.errors import ConfigError, Stopped, TunelabError
 
 __all__ = ["app", "main"]
 
+
+class _Verbs(TyperGroup):
+    """Typer ends at Ctrl-C without a word; runs that were begun say their own."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Stopped("by Ctrl-C; the same command begins again") from None
+
+
 app = typer.Typer(
     name="tunelab",
+    cls=_Verbs,
     help="Which way of fine-tuning is best for your data and your budget? One command trains every method "
     "under the same conditions and tells.",
     no_args_is_help=True,
@@ -487,9 +500,6 @@ def main() -> None:
         word = "stopped" if error.exit_code == 130 else "error"
         console(stderr=True).print(f"[bold red]{word}:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("stopped before any run began", file=sys.stderr)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

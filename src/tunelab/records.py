@@ -172,13 +172,17 @@ class Advice(Section):
     gap: float = Field(description="mean score of the best minus that of the advised method; 0 if the same")
     cost_share: float = Field(description="tuning and training seconds of the advised over those of the best")
     runner_up: str | None = Field(None, description="the second in the table; None with one method")
+    units: int = Field(0, description="independent things among the test items: fewer where they form groups")
     more_items: int | None = Field(None, description="as in Pair, best against runner_up")
     baseline: str | None = Field(None, description="a baseline that the best method does not beat for sure")
-    warnings: tuple[str, ...] = Field((), description="one_seed, few_items, low_power, failures, raced")
+    warnings: tuple[str, ...] = Field(
+        (), description="one_seed, few_items, few_groups, low_power, failures, raced"
+    )
 
 
 class Disagreement(Section):
-    """A test row that the advised method gets wrong and the runner-up right."""
+    """A test row that the advised method gets wrong and the best of the others right; where answers are no
+    classes, one on which it is further off."""
 
     item: int
     file: str
@@ -186,6 +190,9 @@ class Disagreement(Section):
     text: str
     label: str
     predictions: dict[str, str] = Field(description="method -> what most of its seeds say")
+    right: dict[str, bool] = Field(
+        {}, description="method -> whether that is right; empty where answers are numbers or losses"
+    )
 
 
 class PlannedRun(Section):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -138,7 +139,10 @@ def show_study(out: Console, study: Any, advice: Sequence[str], warnings: Sequen
     out.print(f"report: [bold]{escape(relative(study.report))}[/]", soft_wrap=True)
     out.print(f"model:  [bold]{escape(relative(study.bundle))}[/]", soft_wrap=True)
     asked = '--text "..." --text-pair "..."' if _pairs(study.bundle) else '--text "..."'
-    out.print(Text(f"try it: tunelab predict {relative(study.bundle)} {asked}", style="dim"), soft_wrap=True)
+    out.print(
+        Text(f"try it: tunelab predict {shlex.quote(relative(study.bundle))} {asked}", style="dim"),
+        soft_wrap=True,
+    )
 
 
 def _pairs(bundle: Path) -> bool:

@@ -457,6 +457,7 @@ def _disagreements() -> tuple[Disagreement, ...]:
             text=text,
             label=_LABELS[i % 3],
             predictions={"full": _LABELS[i % 3], "lora": _LABELS[(i + 1) % 3], "head": _LABELS[2]},
+            right={"full": True, "lora": False, "head": i % 3 == 2},
         )
         for i, text in enumerate(texts)
     )

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from report.examples import (
     METHODS,
@@ -20,9 +21,22 @@ from report.examples import (
 from rich.console import Console
 
 from tunelab.errors import ConfigError
+from tunelab.measure.answers import answer_scores
+from tunelab.measure.entities import count_entities, entity_scores
+from tunelab.measure.generation import generation_scores
+from tunelab.measure.language import language_scores
+from tunelab.measure.metrics import classification_scores
+from tunelab.measure.multilabel import decision_scores, multilabel_scores
+from tunelab.measure.preference import preference_scores
+from tunelab.measure.regression import regression_scores
+from tunelab.measure.reward import reward_scores
 from tunelab.records import Interval, PartScore, StudyRecord
 from tunelab.report import advice_text, language_names, render, warnings_text, write_report
 from tunelab.report.locales import TEXTS
+from tunelab.report.page import _shown_score
+from tunelab.report.score_names import NOT_SHARES
+from tunelab.report.wording import score_name, untuned_text
+from tunelab.tasks import find
 from tunelab.terminal import results_table
 
 RECORDS = {
@@ -33,7 +47,7 @@ RECORDS = {
     "unbeaten": lambda: unbeaten_record(0.004, different=False),
 }
 #: Keys of names that Chinese has from English.
-SAME_NAME = {"p_holm", "score_f1", "score_rougeL", "score_bleu", "score_chrf"}
+SAME_NAME = {"p_holm", *(f"score_{name}" for name in ("f1", "rouge1", "rouge2", "rougeL", "bleu", "chrf"))}
 VOID = {"meta", "link", "br", "input"}
 
 
@@ -315,6 +329,59 @@ def test_warnings_are_all_told() -> None:
     assert "1 次训练失败" in failures
     assert "0.07%" in raced
     assert len(METHODS) == 15
+
+
+def test_test_rows_that_hang_together_are_not_counted_as_many() -> None:
+    record = small_record()
+    advice = record.advice.model_copy(update={"warnings": ("few_groups",), "units": 12})
+    (said,) = warnings_text(record.model_copy(update={"advice": advice}), "en")
+    assert said.startswith("Only 12 of the 40 test rows count as independent")
+
+
+@pytest.mark.parametrize(
+    ("train", "search", "effort", "said"),
+    [
+        ({"learning_rate": 3e-4}, {}, "standard", "took the learning rate that was given, 3e-4"),
+        ({}, {"budget": "30m"}, "standard", "a budget of 30m left room for one trial only"),
+        ({}, {"budget": "30m"}, "quick", "--effort standard"),
+        ({}, {"trials": 1, "budget": "30m"}, "standard", "search.trials=4"),
+        ({}, {}, "quick", "--effort standard"),
+    ],
+)
+def test_why_nothing_was_tuned(train: dict[str, Any], search: dict[str, Any], effort: str, said: str) -> None:
+    record = example_record()
+    config = {**record.config, "train": train, "search": search}
+    assert said in untuned_text(record.model_copy(update={"config": config, "effort": effort})).plain("en")
+
+
+def test_every_score_has_a_name_in_both_languages_and_its_own_unit() -> None:
+    """All that is measured somewhere, against the names; what is no share is not shown as one."""
+    two, p = np.ones(2), np.array([[0.9, 0.1], [0.2, 0.8]])
+    entities = count_entities([[(0, 2, "PER")], []], [[(0, 2, "PER")], []])
+    votes = np.array([0.75, 1.0])
+    found = {
+        **classification_scores(p, np.array([0, 1]), ["a", "b"]),
+        **multilabel_scores(p > 0.5, p > 0.5, ["a", "b"]),
+        **decision_scores(p, p > 0.5, p > 0.5),
+        **regression_scores(np.array([1.0, 9.0]), np.array([3.0, 4.0])),
+        **generation_scores(["a cat"], [["a cat"]], chinese=False),
+        **answer_scores(["cat", ""], [["cat"], []], chinese=False),
+        **entity_scores(entities),
+        **language_scores(40 * two, two, two),
+        **preference_scores(np.array([3.0, -1.0]), votes, two, probabilities=True),
+        **reward_scores(-7 * two, -8 * two, 9 * two, 30 * two, two),
+        **find("align")
+        .from_dict({"settings": {}})
+        .scores(np.full((2, 6), -1.25, np.float32), np.ones((2, 1))),
+    }
+    parts = {name for name in found if re.match(r"(f1|precision|recall)\((PER|a|b)\)", name)}
+    for name, value in found.items():
+        if name not in parts:
+            said = score_name(name).plain("zh")
+            assert re.search(r"[\u4e00-\u9fff]", said) or f"score_{name}" in SAME_NAME, name
+            assert -1 <= value <= 1 or name in NOT_SHARES, name
+    assert score_name("exact_match(no answer)").plain("zh") == "完全匹配率（无答案）"
+    assert _shown_score("chosen_log_probability", -1.2341) == "−1.234"
 
 
 def test_an_unknown_language_is_refused() -> None:

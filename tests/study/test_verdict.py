@@ -37,7 +37,7 @@ def advised(
 ) -> Any:
     design = SimpleNamespace(seeds=3, folds=1)
     evidence: Any = SimpleNamespace(design=design, failures={}, race=None)
-    return _advise(evidence, results, [r.name for r in results], pairs, gaps, 1000)
+    return _advise(evidence, results, [r.name for r in results], pairs, gaps, 1000, 1000)
 
 
 def test_the_cheapest_of_the_best_is_advised_only_if_it_beats_the_baselines_that_the_best_beats() -> None:

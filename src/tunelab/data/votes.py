@@ -44,6 +44,16 @@ def said_of(label: str) -> tuple[float, float]:
     return float(own / (own + other)), float(known.get("margin", 0.0))
 
 
+def votes_in(label: str) -> list[float]:
+    """How many took the chosen side and how many the other; empty: nobody was asked.
+
+    >>> votes_in('{"votes": [3, 1]}'), votes_in("")
+    ([3.0, 1.0], [])
+    """
+    known = json.loads(label) if label else {}
+    return [float(votes) for votes in known.get("votes", ())]
+
+
 def pair_labels(grid: Grid, chosen: Mapping[str, str]) -> tuple[list[str], list[str]]:
     """The label of every pair, and notes on what was taken from where; raises `DataError`."""
     votes, notes = _votes(grid, chosen)

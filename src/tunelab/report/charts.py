@@ -278,7 +278,9 @@ def key(at: int) -> Markup:
     """The sign of the `at`-th line of `round_plots`."""
     mark = marker(_SHAPES[at % len(_SHAPES)], 13, 6, 3.4, f"s{at % 7}")
     line = _line(f"series s{at % 7} d{at // 7 % 3}", (1, 6), (25, 6))
-    return Markup('<svg class="key" width="26" height="12" aria-hidden="true">{}{}</svg>').format(line, mark)
+    return Markup('<svg class="key wide" viewBox="0 0 26 12" aria-hidden="true">{}{}</svg>').format(
+        line, mark
+    )
 
 
 def _series(record: StudyRecord, name: str) -> list[tuple[int, str, list[tuple[int, float]]]]:

@@ -1,44 +1,14 @@
 """Every sentence of the page, English and Chinese side by side: neither can lack one the other has."""
 
-__all__ = ["LANGUAGES", "SCORES", "TEXTS", "WARNINGS", "language_names"]
+from tunelab.report.score_names import OF, SCORES
+
+__all__ = ["LANGUAGES", "TEXTS", "WARNINGS", "language_names"]
 
 #: In the order in which `TEXTS` has them.
 LANGUAGES = ("en", "zh")
 
-
 #: Languages the report speaks, each by its own name.
 language_names = {"en": "English", "zh": "中文"}
-
-#: Scores by the name the record has for them.
-SCORES = {
-    "accuracy": ("accuracy", "准确率"),
-    "macro_f1": ("macro F1", "宏平均 F1"),
-    "micro_f1": ("micro F1", "微平均 F1"),
-    "weighted_f1": ("weighted F1", "加权平均 F1"),
-    "mcc": ("Matthews correlation", "马修斯相关系数"),
-    "ece": ("calibration error (ECE)", "校准误差 (ECE)"),
-    "loss": ("loss", "损失"),
-    "-loss": ("negative loss per token", "负损失（每 token）"),
-    "bits_per_byte": ("bits per byte", "每字节比特数"),
-    "perplexity": ("perplexity", "困惑度"),
-    "token_accuracy": ("token accuracy", "token 预测准确率"),
-    "spearman": ("Spearman correlation", "斯皮尔曼相关系数"),
-    "pearson": ("Pearson correlation", "皮尔逊相关系数"),
-    "rmse": ("root mean squared error", "均方根误差"),
-    "mae": ("mean absolute error", "平均绝对误差"),
-    "subset_accuracy": ("all labels right", "标签完全正确率"),
-    "exact_match": ("exact match", "完全匹配率"),
-    "f1": ("F1", "F1"),
-    "precision": ("precision", "精确率"),
-    "recall": ("recall", "召回率"),
-    "macro_precision": ("macro precision", "宏平均精确率"),
-    "macro_recall": ("macro recall", "宏平均召回率"),
-    "rougeL": ("ROUGE-L", "ROUGE-L"),
-    "bleu": ("BLEU", "BLEU"),
-    "chrf": ("chrF", "chrF"),
-    "reward": ("reward", "奖励"),
-    "preference_accuracy": ("preference accuracy", "偏好准确率"),
-}
 
 #: Warnings by the code the record has for them.
 WARNINGS = {
@@ -50,6 +20,11 @@ WARNINGS = {
     "few_items": (
         "There are only {items} test rows: the intervals are wide, and real differences can go unseen.",
         "测试集只有 {items} 条：置信区间较宽，真实存在的差异也可能看不出来。",
+    ),
+    "few_groups": (
+        "Only {units} of the {items} test rows count as independent of each other: the intervals are wide, and "
+        "real differences can go unseen.",
+        "{items} 条测试数据中相互独立的只有 {units} 个：置信区间较宽，真实存在的差异也可能看不出来。",
     ),
     "low_power": (
         "The test has little power here: a difference large enough to matter can go unseen.",
@@ -403,6 +378,17 @@ _TUNING = {
         "fairer; {option} does it.",
         "本次没有调参：每种方法都用各自的默认学习率。调参之后再比较会更公平，加上 {option} 即可。",
     ),
+    "tuning_given": (
+        "Nothing was tuned: every method took the learning rate that was given, {rate}. Methods want different "
+        "ones; without {option} each is tuned.",
+        "本次没有调参：所有方法都使用指定的学习率 {rate}。不同方法适合的学习率不同；去掉 {option} 即可分别调参。",
+    ),
+    "tuning_budget": (
+        "Nothing was tuned: a budget of {budget} left room for one trial only, so every method ran with its own "
+        "default learning rate. A comparison after tuning is fairer, and takes longer.",
+        "本次没有调参：{budget} 的预算只够一次试验，因此每种方法都用各自的默认学习率。"
+        "调参之后再比较会更公平，但需要更长时间。",
+    ),
     "trial_complete": ("complete", "完成"),
     "trial_stopped": ("stopped early", "提前停止"),
     "trial_failed": ("failed", "失败"),
@@ -463,6 +449,15 @@ _ROWS = {
         "Test rows that {advised} gets wrong and {other} right. Look at them: wrong labels show up here.",
         "{advised} 判错而 {other} 判对的测试样本。值得逐条查看：标注错误往往会出现在这里。",
     ),
+    "rows_further": (
+        "Test rows on which {advised} is further off than {other}, the furthest first.",
+        "{advised} 比 {other} 偏差更大的测试样本，差距最大的在前。",
+    ),
+    "rows_loss": ("The numbers are the loss a token.", "数字为每 token 的损失。"),
+    "rows_preference": (
+        "The numbers say by how much the chosen answer is preferred; below 0 it is the other one.",
+        "数字表示对优选回答的偏好程度；小于 0 即偏好另一个回答。",
+    ),
     "samples_title": ("What it writes", "生成示例"),
     "samples_lead": (
         "What the model of {advised} writes after some test prompts, the likeliest token each time.",
@@ -493,6 +488,7 @@ _ROWS = {
     "round_tokens": ("Tokens an answer", "每个回答的 token 数"),
     "round_clipped": ("Clipped share", "被裁剪的比例"),
     "round_value_error": ("Error of the value head", "价值头误差"),
+    "nav_written": ("Before and after", "训练前后"),
     "written": ("Before and after", "训练前后的回答"),
     "written_lead": (
         "The answers of {advised} beside the untouched model's, from the most that was won to the most that was "
@@ -554,8 +550,8 @@ _SETTINGS = {
     "nav_settings": ("Settings", "设置"),
     "settings": ("Settings, versions and how to get this again", "设置、版本与复现"),
     "again": (
-        "To get this study again, from its folder's parent",
-        "复现本次实验（在其所在目录的上一级执行）",
+        "To get this study again, in the folder in which it was started",
+        "复现本次实验（在当初运行命令的目录中执行）",
     ),
     "copy": ("Copy", "复制"),
     "copied": ("Copied", "已复制"),
@@ -583,5 +579,6 @@ TEXTS: dict[str, tuple[str, str]] = {
     **_PLAN,
     **_SETTINGS,
     **{f"score_{name}": text for name, text in SCORES.items()},
+    **{f"of_{name}": text for name, text in OF.items()},
     **{f"warning_{code}": text for code, text in WARNINGS.items()},
 }

@@ -13,6 +13,7 @@ __all__ = ["axis_labels", "confusion_plot", "confusions", "is_large", "reliabili
 
 _LARGE = 12  # classes: more have no numbers in their cells
 _LEVELS = 6  # shades
+_DARK = 0.815  # of a shade: from here on black is easier to read on a dark page than white
 
 Table = Sequence[Sequence[float]]
 
@@ -95,7 +96,9 @@ def _numbers(table: Table, labels: Sequence[str], frame: Frame, cell: float) -> 
                 continue
             x, y = frame.left + j * cell, frame.top + i * cell
             share = (rows / total) ** 0.5 if total else 0.0
-            tip = tooltip(f"{labels[i]} → {labels[j]}: {rows_text(rows)} / {rows_text(total)}")
+            tip = tooltip(
+                f"\u2068{labels[i]}\u2069 → \u2068{labels[j]}\u2069: {rows_text(rows)} / {rows_text(total)}"
+            )
             parts.append(
                 Markup(
                     '<rect class="{}" x="{}" y="{}" width="{}" height="{}" fill-opacity="{}">{}</rect>'
@@ -105,11 +108,11 @@ def _numbers(table: Table, labels: Sequence[str], frame: Frame, cell: float) -> 
                     number(y + 1),
                     number(cell - 2),
                     number(cell - 2),
-                    f"{0.1 + 0.75 * share:.2f}",
+                    f"{0.1 + 0.65 * share:.2f}",
                     tip,
                 )
             )
-            inverse = " inverse" if share > 0.72 else ""
+            inverse = " inverse" if share > _DARK else ""
             parts.append(svg_text(x + cell / 2, y + cell / 2 + 4, rows_text(rows), f"cell mid{inverse}"))
     return Markup("").join(parts)
 

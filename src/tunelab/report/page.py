@@ -11,9 +11,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from tunelab.files import output_errors, write_atomically
-from tunelab.records import Interval, MethodResult, Pair, PlannedRun, StudyRecord
+from tunelab.records import Disagreement, Interval, MethodResult, Pair, PlannedRun, StudyRecord
 from tunelab.report import charts, formats, matrices, plots
 from tunelab.report.locales import language_names
+from tunelab.report.score_names import NOT_SHARES
 from tunelab.report.texts import Sourced, Text, in_percent, joined, t
 from tunelab.report.wording import (
     advice_texts,
@@ -22,6 +23,7 @@ from tunelab.report.wording import (
     pair_of,
     result_of,
     score_name,
+    untuned_text,
     warning_texts,
 )
 
@@ -32,14 +34,6 @@ _PLANNED_RUNS = 150  # runs of the plan that are listed
 _SHOWN_PARTS = 20  # classes or types whose F1 is listed
 #: A cost as it is shown (None: not measured), and whether the method is on the front.
 _Cell = tuple[Sourced | None, bool]
-#: Scores shown as they are, not in points: they have a unit of their own.
-_NOT_SHARES = frozenset(
-    (
-        *("loss", "mcc", "perplexity", "bits_per_byte", "rmse", "mae", "kl", "answer_tokens"),
-        *("reward", "untouched_reward", "trained_reward", "untouched_trained_reward", "margin", "mean_score"),
-        *("log_ratio", "chosen_reward", "rejected_reward", "chosen_logps", "rejected_logps"),
-    )
-)
 
 
 def write_report(record: StudyRecord, folder: Path, language: str = "en") -> Path:
@@ -120,6 +114,10 @@ def _context(record: StudyRecord, language: str) -> dict[str, Any]:
         "of_parts": ("f1(", "precision(", "recall("),
         "other": next((r.name for r in methods if r.name != advice.method), None),
         "row_text": _row_text,
+        "is_right": _is_right,
+        "said_width": 60 if record.labels else 160,
+        "numbers": _numbers(record),
+        "untuned": untuned_text(record),
         "within": _within(record),
         "planned": _most_telling(record),
         "planned_rest": max(0, len(record.plan) - _PLANNED_RUNS),
@@ -229,7 +227,7 @@ def _cell(result: MethodResult, price: _Price) -> _Cell:
 
 
 def _shown_score(name: str, value: float) -> str:
-    own = name in _NOT_SHARES or name.startswith("-")
+    own = name in NOT_SHARES or name.startswith("-")
     return (f"{value:.3f}" if own else f"{100 * value:.1f}").replace("-", "−")
 
 
@@ -262,6 +260,18 @@ def _row_text(text: str) -> tuple[str, bool]:
     if len(text) <= _TEXT_CHARACTERS:
         return text, False
     return text[:_TEXT_CHARACTERS].rstrip() + "…", True
+
+
+def _is_right(row: Disagreement, name: str) -> bool | None:
+    """None: an answer that is only nearer than another, or not."""
+    return row.right.get(name)
+
+
+def _numbers(record: StudyRecord) -> Text | None:
+    """What the numbers say that stand for answers; None: they speak for themselves."""
+    kind = {"-loss": "loss", "preference_accuracy": "preference"}.get(record.deciding)
+    kind = "preference" if record.task == "prefer" else kind
+    return t(f"rows_{kind}") if kind else None
 
 
 def _within(record: StudyRecord) -> dict[str, tuple[int, int]]:

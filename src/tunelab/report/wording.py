@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from markupsafe import Markup
+
 from tunelab.errors import ConfigError, did_you_mean
 from tunelab.records import (
     AugmentEffect,
@@ -12,8 +14,9 @@ from tunelab.records import (
     Pair,
     StudyRecord,
 )
-from tunelab.report.formats import count, in_unit_of, p_relation, percent, points, signed
-from tunelab.report.locales import LANGUAGES, SCORES, WARNINGS
+from tunelab.report.formats import count, in_unit_of, p_relation, percent, points, rate, signed
+from tunelab.report.locales import LANGUAGES, WARNINGS
+from tunelab.report.score_names import OF, SCORES
 from tunelab.report.texts import Sourced, Text, in_percent, joined, t
 
 __all__ = [
@@ -25,6 +28,7 @@ __all__ = [
     "pair_of",
     "result_of",
     "score_name",
+    "untuned_text",
     "warning_texts",
     "warnings_text",
 ]
@@ -142,8 +146,30 @@ def score_name(name: str) -> Text:
     """What a score is called; a name that is not known is shown with spaces for underscores."""
     if name in SCORES:
         return t(f"score_{name}")
+    base, bracket, rest = name.partition("(")
+    if bracket and base in SCORES and rest[:-1] in OF:
+        values = {"score": t(f"score_{base}"), "of": t(f"of_{rest[:-1]}")}
+        return Text(("{score} ({of})", "{score}（{of}）"), values)
     shown = name.replace("_", " ")
     return Text(("{name}", "{name}"), {"name": shown})
+
+
+def untuned_text(record: StudyRecord) -> Text:
+    """Why a study had one trial of each method, and what to do about it."""
+    given = record.config["train"].get("learning_rate")
+    if given is not None:
+        at = "config.train.learning_rate"
+        return t("tuning_given", rate=Sourced(rate(given), at), option=_code("train.learning_rate"))
+    search = record.config.get("search", {})
+    if search.get("trials") is not None:
+        return t("tuning_default", option=_code("search.trials=4"))
+    if search.get("budget") is not None and record.effort != "quick":
+        return t("tuning_budget", budget=search["budget"])
+    return t("tuning_default", option=_code("--effort standard"))
+
+
+def _code(text: str) -> Markup:
+    return Markup("<code>{}</code>").format(text)
 
 
 def result_of(record: StudyRecord, name: str) -> MethodResult:
@@ -257,6 +283,8 @@ def _warning(record: StudyRecord, code: str) -> Text:
     values: dict[str, object] = {"items": Sourced(count(record.items), "items")}
     if code == "failures":
         values |= {"runs": len(record.failures), "names": joined(_failed(record), 3)}
+    if code == "few_groups":
+        values["units"] = Sourced(count(record.advice.units), "advice.units")
     if code == "raced":
         race = record.race
         values["names"] = joined(list(dict.fromkeys(stop.name for stop in race.stops)) if race else [])

@@ -1,7 +1,7 @@
 """From the runs' records and predictions to what a study says: `StudyRecord`, with every number in it."""
 
 import datetime
-from collections import Counter
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -22,14 +22,12 @@ from tunelab.records import (
     BaselineGap,
     CalibrationBin,
     Cost,
-    Disagreement,
     Forgetting,
     Interval,
     MethodResult,
     Pair,
     PartScore,
     Race,
-    Sample,
     StudyRecord,
     Trial,
 )
@@ -41,6 +39,7 @@ from tunelab.study.execute import Work
 from tunelab.study.policies import policies_of, written_of
 from tunelab.study.predictions import Judged, codes_of, gather, groups_of, truth
 from tunelab.study.prepare import Prepared
+from tunelab.study.rows import disagreements, samples_of
 from tunelab.study.run import read_record
 from tunelab.study.tuning import Design
 from tunelab.tasks.base import Task
@@ -51,7 +50,6 @@ _ALPHA = 0.05
 #: Costs that differ by less are the same: then the better score is advised.
 _LIKE_COST = 0.1
 _FEW_ITEMS = 200
-_SHOWN_ROWS = 40
 _SHOWN_PARTS = 20
 _RESAMPLES = 2000  # as everywhere: draws that are known are not drawn again
 
@@ -102,7 +100,7 @@ def conclude(evidence: Evidence) -> StudyRecord:
     ]
     base, tested = _baselines(evidence, found, pool, labels_N, task)
     gaps = [tested[found[0].name, result.name] for result in base]
-    advice = _advise(evidence, results, groups[0], pairs, tested, counted(found[0].scores, items))
+    advice = _advise(evidence, results, groups[0], pairs, tested, items, counted(found[0].scores, items))
     results = _with_parts(results, found, advice)
     works = [w for many in (*evidence.judged.values(), *evidence.curve.values()) for w in many]
     split = own.split(0)
@@ -129,8 +127,8 @@ def conclude(evidence: Evidence) -> StudyRecord:
         pareto_time=_pareto(results, lambda r: r.cost.train_seconds),
         pareto_memory=_pareto(results, lambda r: r.cost.peak_memory_bytes),
         pareto_latency=_pareto(results, lambda r: r.cost.latency_1_seconds),
-        disagreements=_disagreements(found, advice, items_N, labels_N, task, own),
-        samples=_samples(evidence, advice, task, own),
+        disagreements=disagreements(found, advice, items_N, labels_N, task, own),
+        samples=samples_of(evidence.judged[advice.method], task, own),
         policies=policies_of(found, task, folds),
         written=written_of(
             next(judged.folders for judged in found if judged.name == advice.method), task, own
@@ -154,7 +152,9 @@ def conclude(evidence: Evidence) -> StudyRecord:
         },
         seconds=sum(r.cost.tuning_seconds for r in results)
         + sum(map(_spent, [*(work.folder for work in works), *chain(*evidence.baselines.values())])),
-        command=f"tunelab compare --config {evidence.root / 'study.yaml'} --out again",
+        command=shlex.join(
+            ["tunelab", "compare", "--config", str(evidence.root / "study.yaml"), "--out", "again"]
+        ),
     )
 
 
@@ -401,6 +401,7 @@ def _advise(
     pairs: Sequence[Pair],
     gaps: Mapping[tuple[str, str], BaselineGap],
     items: int,
+    units: int,
 ) -> Advice:
     """The cheapest of the best group, by tuning and training together; of those alone that surely beat every
     baseline that the best does, and are not worse than it by themselves: the correction for many pairs keeps
@@ -428,7 +429,7 @@ def _advise(
     unbeaten = [gap for (name, base), gap in gaps.items() if name == best and base not in beats(best)]
     warnings = [
         *(["one_seed"] if evidence.design.seeds == 1 else []),
-        *(["few_items"] if items < _FEW_ITEMS else []),
+        *(["few_items" if units == items else "few_groups"] if units < _FEW_ITEMS else []),
         *(["failures"] if evidence.failures else []),
         *(["raced"] if evidence.race is not None and evidence.race.stops else []),
     ]
@@ -440,6 +441,7 @@ def _advise(
         gap=by_name[best].score.value - by_name[chosen].score.value,
         cost_share=spent(chosen) / spent(best) if spent(best) else 1.0,
         runner_up=runner_up,
+        units=units,
         more_items=close.more_items if close else None,
         baseline=min(unbeaten, key=lambda gap: gap.difference.value).baseline if unbeaten else None,
         warnings=tuple(warnings),
@@ -464,83 +466,3 @@ def _pareto(results: Sequence[MethodResult], price: Any) -> tuple[str, ...]:
             front.append(result.name)
             best = result.score.value
     return tuple(front)
-
-
-def _disagreements(
-    found: Sequence[Judged],
-    advice: Advice,
-    items_N: np.ndarray,
-    labels_N: np.ndarray,
-    task: Task,
-    prepared: Prepared,
-) -> tuple[Disagreement, ...]:
-    """Rows that the advised method gets wrong (in most seeds) and the best of the others right; where answers
-    are numbers, the rows on which it is further off than that one, the furthest first."""
-    by_name = {j.name: j for j in found}
-    others = [j.name for j in found if j.name != advice.method]
-    if not others:
-        return ()
-    usual = {j.name: _usual(j, task) for j in found}
-    if task.classes:
-        wrong = np.flatnonzero((usual[advice.method] != labels_N) & (usual[others[0]] == labels_N))
-    else:  # how far off
-        further = by_name[advice.method].errors_SN.mean(0) - by_name[others[0]].errors_SN.mean(0)
-        wrong = np.argsort(-further, kind="stable")[: int((further > 0).sum())]
-    frame = prepared.table.frame
-    texts = prepared.table.texts
-    rows = []
-    for at in wrong[:_SHOWN_ROWS]:
-        item = int(items_N[at])
-        rows.append(
-            Disagreement(
-                item=item,
-                file=str(frame["file"].iloc[item]),
-                row=int(frame["row"].iloc[item]),
-                text=texts[item],
-                label=task.shown(str(labels_N[at])),
-                predictions={name: _shown(usual[name][at]) or "–" for name in (advice.method, *others)},
-            )
-        )
-    return tuple(rows)
-
-
-def _samples(evidence: Evidence, advice: Advice, task: Task, prepared: Prepared) -> tuple[Sample, ...]:
-    """What the advised method's model wrote after some test prompts."""
-    records = [read_record(work.folder) for work in evidence.judged[advice.method]]
-    written: list[dict[str, Any]] = next(
-        (record["samples"] for record in records if record.get("samples")), []
-    )
-    frame = prepared.table.frame
-    found = []
-    for sample in written:
-        item = sample["item"]
-        given, wanted = task.halves(str(frame["text"].iloc[item]), str(frame["label"].iloc[item]))
-        found.append(
-            Sample(
-                item=item,
-                file=str(frame["file"].iloc[item]),
-                row=int(frame["row"].iloc[item]),
-                text=given,
-                label=wanted,
-                prediction=sample["prediction"],
-            )
-        )
-    return tuple(found)
-
-
-def _usual(judged: Judged, task: Task) -> np.ndarray:
-    """What most seeds say, [N] (between equals the class that is named first); of numbers their mean, of
-    anything else what is said first among what is said most."""
-    if judged.predicted_SN is None and judged.said_SN.dtype != object:
-        mean_N: np.ndarray = judged.said_SN.mean(0)
-        return mean_N
-    if judged.predicted_SN is None:
-        often = [Counter(column).most_common(1)[0][0] for column in judged.said_SN.T.tolist()]
-        return np.array(often, dtype=object)
-    votes_CN = np.stack([(judged.predicted_SN == c).sum(0) for c in range(len(task.classes))])
-    usual_N: np.ndarray = np.array(task.classes, dtype=object)[votes_CN.argmax(0)]
-    return usual_N
-
-
-def _shown(answer: Any) -> str:
-    return f"{answer:.4g}" if isinstance(answer, float) else str(answer)

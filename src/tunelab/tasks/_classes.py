@@ -37,6 +37,7 @@ class Classes(Texts):
     """One label out of several."""
 
     named_labels = True
+    exact = True
 
     def __init__(
         self,

@@ -21,6 +21,8 @@ class Judging(Learning):
     reads: ClassVar[tuple[str, ...]] = ()
     #: The deciding score is a loss a token: only models that cut texts into the same tokens can be compared.
     judged_by_token: ClassVar[bool] = False
+    #: Whether an answer without an error is simply right; of numbers and losses one is only nearer.
+    exact: ClassVar[bool] = False
     #: Its baselines (see `study/baselines.py`); None: those for classes, or for numbers.
     baselines: ClassVar[tuple[str, ...] | None] = None
 
@@ -79,6 +81,10 @@ class Judging(Learning):
         """What a user should know of a run's predictions besides their scores."""
         return []
 
-    def shown(self, label: str) -> str:
-        """A label as a person reads it."""
+    def shown(self, label: str, text: str = "") -> str:
+        """A label as a person reads it. text: its item's, where a label points into it."""
         return label
+
+    def answer_shown(self, said: Any, text: str = "") -> str:
+        """A prediction (of the column that `decode` gives) as a person reads it."""
+        return f"{said:.4g}" if isinstance(said, float) else self.shown(str(said), text)

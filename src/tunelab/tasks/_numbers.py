@@ -117,6 +117,9 @@ class Numbers(Texts):
     def _numbers(self, standard_N: np.ndarray) -> np.ndarray:
         return np.asarray(self.mean + self.deviation * standard_N.astype(np.float64))
 
+    def shown(self, label: str, text: str = "") -> str:
+        return f"{_values([label])[0]:.6g}"
+
     def told(self) -> str:
         return (
             f"It answers with a number. Its raw output is in standard deviations ({self.deviation:g}) from "

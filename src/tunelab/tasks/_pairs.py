@@ -17,7 +17,7 @@ from tunelab.data.layout import Encoded
 from tunelab.data.messages import said, turns
 from tunelab.data.read_conversations import read_preferences
 from tunelab.data.table import Column, Table
-from tunelab.data.votes import said_of
+from tunelab.data.votes import said_of, votes_in
 from tunelab.errors import ConfigError, DataError, InputError
 from tunelab.measure.preference import preference_score_function, right
 from tunelab.measure.statistics import RunScore
@@ -152,6 +152,9 @@ class Pairs(Task):
 
     def errors(self, predictions: pd.DataFrame) -> np.ndarray:
         return 1.0 - right(*_judged(predictions))
+
+    def shown(self, label: str, text: str = "") -> str:
+        return " : ".join(f"{votes:g}" for votes in votes_in(label))
 
     def as_dict(self) -> dict[str, Any]:
         return {"task": self.name, "settings": self.settings.model_dump()}

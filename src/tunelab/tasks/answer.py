@@ -88,6 +88,7 @@ class Answer(Task):
         "Devlin et al., BERT, 2019, arXiv:1810.04805, section 4.2; Rajpurkar et al., 2018, arXiv:1806.03822"
     )
     asks = (QUESTION, CONTEXT)
+    exact = True
     model_class = "AutoModelForQuestionAnswering"
     pipeline = ("question-answering", "")
     said_as = ("a question", "its context")
@@ -259,8 +260,11 @@ class Answer(Task):
             for text, start, end, score in zip(*columns, strict=True)
         ]
 
-    def shown(self, label: str) -> str:
+    def shown(self, label: str, text: str = "") -> str:
         return " | ".join(dict.fromkeys(_texts(label))) or "–"
+
+    def answer_shown(self, said: Any, text: str = "") -> str:
+        return str(said) or "–"
 
     def told(self) -> str:
         none = " or says that there is none" if self.unanswerable else ""

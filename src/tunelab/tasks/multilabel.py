@@ -67,6 +67,7 @@ class Multilabel(Texts):
     columns = (TEXT, LABELS, GROUP)
     pipeline = ("text-classification", ", top_k=None")
     Settings = MultilabelSettings
+    exact = True
     read_by = ("long", "decides")
     held = MappingProxyType({"label": "names"})
     baselines = ("majority", "tfidf", "embeddings")
@@ -230,7 +231,7 @@ class Multilabel(Texts):
         """Of each text its labels, a list of names."""
         return [labels_in(cell) for cell in predictions["prediction"]]
 
-    def shown(self, label: str) -> str:
+    def shown(self, label: str, text: str = "") -> str:
         return ", ".join(labels_in(label)) or "–"
 
     def told(self) -> str:

@@ -114,6 +114,7 @@ class Rewrite(Foretelling):
     model_class = "AutoModelForSeq2SeqLM"
     pipeline = ("text-generation", "")
     Settings = RewriteSettings
+    exact = True
     read_by = ("template", "prefix", "architecture", "metric")
     needs_labels = True
     usual = frozenset(

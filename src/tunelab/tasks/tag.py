@@ -76,6 +76,7 @@ class Tag(Task):
     pipeline = ("token-classification", ', aggregation_strategy="first"')
     Settings = TagSettings
     windowed = True
+    exact = True
     held = MappingProxyType({"label": "entities", "units": "places"})
     per_token = True
     baselines = ("dictionary",)
@@ -370,6 +371,9 @@ class Tag(Task):
             ]
             for said, sure in zip(predictions["prediction"], predictions["confidence"], strict=True)
         ]
+
+    def shown(self, label: str, text: str = "") -> str:
+        return ", ".join(f"{text[start:end]} ({kind})" for start, end, kind in entities_in(label)) or "–"
 
     def told(self) -> str:
         types = ", ".join(f"`{kind}`" for kind in self.types)
