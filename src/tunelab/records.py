@@ -259,7 +259,9 @@ class Race(Section):
 
     stops: tuple[RaceStop, ...]
     saved_share: float = Field(description="of the exhaustive study's predicted work (seconds)")
-    risk: float = Field(description="upper bound on the chance that a member of the best group was stopped")
+    risk: float = Field(
+        description="upper bound on the chance that a stopped method would have caught the leader"
+    )
 
 
 class ClassEffect(Section):

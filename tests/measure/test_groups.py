@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from tunelab.measure.multilabel import multilabel_score_function
 from tunelab.measure.pairs import compare_pair
 from tunelab.measure.statistics import RunScore, score_function
 
@@ -36,6 +37,24 @@ def test_a_clear_difference_between_groups_is_seen() -> None:
     assert found.p < 0.001
     low, high = wanted.confidence_interval()
     assert found.high - found.low == pytest.approx(high - low, rel=0.06)  # (2,000 resamples: 1.6 % of it)
+
+
+def test_a_clear_difference_is_seen_where_a_score_has_rows_without_a_part() -> None:
+    """The same of F1 over labels, in which rows have no part that have no label and get none: two of ten."""
+    random = np.random.default_rng(3)
+    truth_NL = (np.arange(9600)[:, None] % 10 < 8) * np.ones((1, 2))
+    groups_N = np.repeat(np.arange(12), 800)
+    runs = []
+    for share in (0.89, 0.85):
+        own_G = np.clip(random.normal(share, 0.01, 12), 0, 1)
+        found_NL = truth_NL * (random.random((9600, 2)) < np.repeat(own_G, 800)[:, None])
+        score = multilabel_score_function("micro_f1", found_NL, truth_NL)
+        score.groups_N = groups_N
+        runs.append(score)
+    found = compare_pair(runs[:1], runs[1:], 9600)
+    assert found.value > 0.01
+    assert found.high - found.low < 0.03
+    assert found.p < 0.01
 
 
 def test_equal_models_on_groups_are_rarely_found_different() -> None:

@@ -17,6 +17,7 @@ from tunelab.measure.pairs import (
     SeedTerm,
     compare_pair,
     holm,
+    lost_seeds,
     mcnemar,
     more_items,
     seed_pool,
@@ -34,6 +35,7 @@ from tunelab.measure.statistics import (
     score_of,
     spread_of,
 )
+from tunelab.study.verdict import _pair
 
 #: Shares of the five classes of the macro-F1 settings; a wrong answer is any other class.
 SHARES = np.array([0.4, 0.25, 0.15, 0.1, 0.1])
@@ -247,6 +249,13 @@ def test_mcnemar_by_hand() -> None:
     assert mcnemar(first, second).p == pytest.approx(0.0390625, abs=1e-15)
     found = mcnemar(np.array([1] * 48 + [0] * 2), np.array([1] * 36 + [0] * 12 + [1] * 2))
     assert (found.low, found.high) == (pytest.approx(0.0569, abs=5e-5), pytest.approx(0.3404, abs=5e-5))
+
+
+def test_a_pair_that_is_not_told_apart_wants_more_items() -> None:
+    """5 : 0 among ten is p = 0.0625, which the approximation behind the number would call separated already."""
+    test = mcnemar(np.array([1] * 10), np.array([1] * 5 + [0] * 5))
+    assert test.p == pytest.approx(0.0625)
+    assert _pair("a", "b", test, test.p, 1, 10, 10).more_items == 1
 
 
 def test_mcnemar_is_the_binomial_test_and_its_interval_agrees() -> None:
@@ -495,6 +504,24 @@ def test_a_method_of_which_one_seed_is_left_is_as_unsure_as_the_others() -> None
     unsure = compare_pair(left, many[0], 400, pool=pool, seeded=(True, True))
     assert unsure.high - unsure.low > 1.3 * (sure.high - sure.low)
     assert unsure.value == sure.value
+    assert pool is not None
+    lost = lost_seeds([], pool)
+    alone, whole = mean_interval(left, 400), mean_interval(left, 400, lost=lost)
+    assert whole[2] - whole[1] > 1.3 * (alone[2] - alone[1])
+    assert np.std(replicates(left, 400, lost=lost)) > 1.3 * np.std(replicates(left, 400))
+
+
+def test_of_two_methods_the_one_with_seeds_lends_its_variance_to_the_one_without() -> None:
+    """No pool of two: s² of the three runs, 1, with its 2 degrees, stands for the single run's lost seeds too.
+    Squared standard errors 1/3 + 1, and of items nothing: Satterthwaite by hand."""
+    many = [mean_score(np.full(50, shift)) for shift in (-1.0, 0.0, 1.0)]
+    found = compare_pair([mean_score(np.full(50, 2.0))], many, 50, seeded=(True, True))
+    assert [(round(term.lasting, 9), term.freedom) for term in found.seeds] == [
+        (1.0, 2.0),
+        (0.333333333, 2.0),
+    ]
+    degrees = (4 / 3) ** 2 / ((1 / 3) ** 2 / 2 + 1 / 2)
+    assert found.p == pytest.approx(2 * stats.t.sf(2 / (4 / 3) ** 0.5, degrees), rel=1e-6)
 
 
 def test_without_any_spread_it_is_the_sign_test() -> None:

@@ -23,7 +23,7 @@ from tunelab.config import AugmentConfig, DataConfig, ModelConfig, RunConfig
 from tunelab.data.table import Table
 from tunelab.errors import ConfigError
 from tunelab.measure.pairs import compare_pair, holm
-from tunelab.measure.statistics import score_function
+from tunelab.measure.statistics import class_f1, score_function
 from tunelab.study.agreement import agreeing
 from tunelab.study.augmented import augmented, uses_of
 from tunelab.study.effect import effects_of
@@ -421,6 +421,20 @@ def test_effects_against_their_parts() -> None:
     assert alone is None
     assert one[0].p_holm == one[0].p
     assert effects_of({}, found, None) == (None, ())
+
+
+def test_a_class_that_no_item_has_is_no_test() -> None:
+    """Of three classes one has no item and is never said: Holm's correction is for the other two."""
+    truth_N = np.array([0, 1] * 100)
+    found = []
+    for name, wrong in (("a", 60), ("a+", 20)):
+        said_N = np.where(np.arange(200) < wrong, 1 - truth_N, truth_N)
+        scores = (score_function("accuracy", said_N, truth_N),)
+        parts = ({label: class_f1(said_N, truth_N, code) for code, label in enumerate("abn")},)
+        wrong_SN = (said_N != truth_N)[None].astype(float)
+        found.append(Judged(name, scores, wrong_SN, said_N[None], None, None, (), parts))
+    _, (effect,) = effects_of({"a+": "a"}, found, None)
+    assert [own.label for own in effect.classes] == ["a", "b"]
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from tiny import make_model_folder, write_sentences
 import tunelab
 from tunelab.cli import main
 from tunelab.errors import OutputError, TrainingError
+from tunelab.report import warnings_text
 
 METHODS = ["full", "lora", "prefix"]
 SETTINGS = {"train": {"epochs": 2, "batch_size": 16}, "search": {"trials": 2}}
@@ -258,6 +259,37 @@ def test_a_failure_is_recorded_and_the_study_goes_on(model: Path, data: Path, tm
     assert "lora" not in study.table["method"].tolist()
     assert record["status"] == "failed"
     assert "Traceback" in record["traceback"]
+
+
+def test_a_seed_that_fails_is_told_beside_its_method(model: Path, data: Path, tmp_path: Path) -> None:
+    """A loss that refuses seed 1: of each method the other two are left, and the row says so."""
+    own = tmp_path / "own.py"
+    own.write_text(
+        "import torch\n\n\ndef loss(logits, targets):\n"
+        "    assert torch.initial_seed() != 1, 'not with seed 1'\n"
+        "    return torch.nn.functional.cross_entropy(logits, targets)\n"
+    )
+    study = tunelab.compare(
+        data,
+        methods=["head", "full"],
+        model=str(model),
+        folds=0,
+        seeds=3,
+        out=tmp_path / "out",
+        settings={**QUICK, "effort": "quick", "classify.objective": f"{own}:loss"},
+        progress=False,
+    )
+    assert len(study.failures) == 2
+    for result in study.record.results[:2]:
+        ((run, why),) = result.failures.items()
+        assert run.startswith(f"{result.name}-s1-")
+        assert "not with seed 1" in why
+        assert f"{result.name} rests on 2 of 3 seeds: of each other a run failed" in study.record.notes
+    assert study.table["failed"].tolist()[:2] == [1, 1]
+    (warning,) = [text for text in warnings_text(study.record, "en") if "Failed runs" in text]
+    assert "2 (" in warning
+    assert all(name in warning for name in ("head", "full"))
+    assert "-s1-" not in warning
 
 
 def test_a_run_that_diverges_says_so(model: Path, data: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from tunelab.records import BaselineGap, Interval, Pair
 from tunelab.study.compare import _check_like_tokens
 from tunelab.study.predictions import Judged, _score, gather, groups_of
 from tunelab.study.search import bars
-from tunelab.study.verdict import _advise, _pareto, _parts
+from tunelab.study.verdict import _advise, _counts, _mean_scores, _pareto, _parts
 from tunelab.tasks.language import LanguageSettings
 
 
@@ -175,6 +175,36 @@ def test_a_class_that_no_item_has_is_not_the_weakest(tmp_path: Path) -> None:
     once too often, 2 * 1 / (1 + 2) = 0.667."""
     found = _parts(judged_runs(tmp_path, ["a", "a", "a", "b"], [["a", "a", "b", "b"]]))
     assert [(part.label, round(part.score.value, 4)) for part in found] == [("b", 0.6667), ("a", 0.8)]
+
+
+def test_what_is_counted_is_told_for_what_it_is(tmp_path: Path) -> None:
+    labels = ["a", "b"] * 10
+    (tmp_path / "groups").mkdir()
+    (tmp_path / "parts").mkdir()
+    grouped = judged_runs(tmp_path / "groups", labels, [labels], np.arange(20) // 4)
+    assert _counts(grouped)[0].startswith("the 20 test items belong to 5 groups")
+    alone = judged_runs(tmp_path / "parts", labels, [labels])
+    assert _counts(alone) == []
+    alone.scores[0].support_N = np.arange(20) < 12
+    assert _counts(alone)[0].startswith("in 12 of the 20 test items there is something to find")
+
+
+def test_scores_of_folds_are_those_of_all_their_items(tmp_path: Path) -> None:
+    """Class "b" has one item in each of two folds, found in the first, missed in the second and never given
+    wrongly: F1 = 2 * 1 / (1 + 2), where the mean of the folds' own is (1 + 0) / 2."""
+    judged = judged_runs(tmp_path, ["a", "b", "a", "b"], [["a", "b", "a", "a"]])
+    task = tasks.find("classify").fit(["a", "b", "never"], ["a", "b", "never"], LossConfig())
+    records = [
+        {"fold": 0, "scores": {task.deciding: 1.0, "f1(b)": 1.0, "ece": 0.3}},
+        {"fold": 1, "scores": {task.deciding: 0.0, "f1(b)": 0.0, "ece": 0.6}},
+    ]
+    splits = [SimpleNamespace(test=np.arange(n)) for n in (2, 1)]
+    design, prepared = SimpleNamespace(folds=2), {"m": SimpleNamespace(splits=splits)}
+    evidence: Any = SimpleNamespace(design=design, prepared=prepared)
+    found = _mean_scores(records, judged, evidence, task)
+    assert found["f1(b)"] == pytest.approx(2 / 3)
+    assert found[task.deciding] == pytest.approx(float(judged.scores[0](np.ones((1, 4)))[0]))
+    assert found["ece"] == pytest.approx((2 * 0.3 + 0.6) / 3)
 
 
 @pytest.mark.parametrize("seed", range(20))

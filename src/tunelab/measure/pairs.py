@@ -14,9 +14,9 @@ from tunelab.measure.statistics import (
     Score,
     Spread,
     bounds_of,
-    by_groups_alone,
     counted,
     freedom,
+    rows_in_groups,
     spread_of,
     wilson,
 )
@@ -27,6 +27,7 @@ __all__ = [
     "SeedTerm",
     "compare_pair",
     "holm",
+    "lost_seeds",
     "mcnemar",
     "more_items",
     "seed_pool",
@@ -151,13 +152,21 @@ def _trigamma_inverse(value: float) -> float:
     return float(np.exp(low))
 
 
-def _seed_term(own: Spread, pool: SeedPool | None, seeded: bool) -> SeedTerm | None:
-    """None with one run, whose seed is not in question, or (seeded) is as unsure as those of the pool. Runs
-    that are equal in all have no seed at all."""
-    if own.freedom == 0 and seeded and pool is not None:
-        return SeedTerm(pool.variance, 0.0, min(pool.freedom, pool.total))
+def lost_seeds(spreads: Sequence[Spread], pool: SeedPool | None) -> tuple[float, float] | None:
+    """s² of a single run whose method's other seeds failed, and its degrees of freedom: those of the pool,
+    else of the method that varies most. None: no method has several runs."""
+    if pool is not None:
+        return pool.variance, min(pool.freedom, pool.total)
+    known = [own for own in spreads if own.freedom]
+    widest = max(known, key=_variance, default=None)
+    return None if widest is None else (_variance(widest), float(widest.freedom))
+
+
+def _seed_term(own: Spread, pool: SeedPool | None, lost: tuple[float, float] | None) -> SeedTerm | None:
+    """None with one run, whose seed is not in question, unless others of its method were `lost`. Runs that
+    are equal in all have no seed at all."""
     if own.freedom == 0:
-        return None
+        return None if lost is None else SeedTerm(lost[0], 0.0, lost[1])
     between, degrees = own.between, float(own.freedom)
     alike = pool is not None and pool.holds(_variance(own), own.freedom)
     if pool is not None and alike and np.ptp(own.drawn_SR, axis=0).max() > 0:
@@ -202,7 +211,9 @@ def compare_pair(
     both = float(a.drawn_SR.mean(0) @ b.drawn_SR.mean(0)) / (resamples - 1)
     shared = max(a.items + b.items - 2 * both, 0.0)
     sides = zip((a, b), seeded, strict=True)
-    terms = tuple(term for own, lost in sides if (term := _seed_term(own, pool, lost)) is not None)
+    lost = lost_seeds((a, b), pool)
+    found = [_seed_term(own, pool, lost if failed else None) for own, failed in sides]
+    terms = tuple(term for term in found if term is not None)
     between = [(term.lasting + term.passing, term.freedom) for term in terms]
     least = _least([*first, *second], rows, items, (a.single + b.single) / 2)
     error = max(shared + sum(part for part, _ in between), least) ** 0.5
@@ -225,7 +236,8 @@ def _least(runs: Sequence[Score], rows: int, items: int, single: float) -> float
     usual = single / items
     if not np.isfinite(bounds_of(runs)).all():
         return usual
-    return max(usual, float(rows) ** -2) if usual and by_groups_alone(runs) else float(items) ** -2
+    grouped = rows_in_groups(runs, rows)
+    return max(usual, float(grouped) ** -2) if usual and grouped is not None else float(items) ** -2
 
 
 def _without_spread(value: float, items: int) -> Comparison:

@@ -131,7 +131,7 @@ def decide(entries: Sequence[Entry], share: float) -> Decision:
 
 
 def risk(stops: Sequence[Stop], level: float = 0.0) -> float:
-    """Upper bound on the chance that a stopped method belonged to the best group.
+    """Upper bound on the chance that a stopped method would have ended within `level` of the leader.
 
     level: difference of final scores up to which methods count as one group (about the half width of the test
     rows' interval); 0: only a method that would have caught the leader of its rung counts.

@@ -18,12 +18,12 @@ __all__ = [
     "Score",
     "Spread",
     "bounds_of",
-    "by_groups_alone",
     "class_f1",
     "counted",
     "freedom",
     "mean_interval",
     "replicates",
+    "rows_in_groups",
     "score_function",
     "score_of",
     "spread_of",
@@ -174,10 +174,12 @@ def _groups(runs: Sequence[Score]) -> np.ndarray | None:
     return next((r.groups_N for r in runs if isinstance(r, RunScore) and r.groups_N is not None), None)
 
 
-def by_groups_alone(runs: Sequence[Score]) -> bool:
-    """Whether items are drawn by groups and all of them have a part in the score."""
-    parts = any(isinstance(r, RunScore) and r.support_N is not None for r in runs)
-    return _groups(runs) is not None and not parts
+def rows_in_groups(runs: Sequence[Score], items: int) -> int | None:
+    """How many items have a part in the score, where they are drawn by groups; None: they are not."""
+    if _groups(runs) is None:
+        return None
+    supports = [r.support_N for r in runs if isinstance(r, RunScore) and r.support_N is not None]
+    return max(1, *(int(own_N.sum()) for own_N in supports)) if supports else items
 
 
 def counted(runs: Sequence[Score], items: int) -> int:
@@ -275,7 +277,12 @@ def wilson(share: float, items: float, quantile: float) -> tuple[float, float]:
 
 
 def mean_interval(
-    runs: Sequence[Score], items: int, *, resamples: int = 2000, seed: int = 0
+    runs: Sequence[Score],
+    items: int,
+    *,
+    lost: tuple[float, float] | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
 ) -> tuple[float, float, float]:
     """A method's mean score over its runs and the 95 % interval of its expectation over seeds and items.
 
@@ -283,11 +290,16 @@ def mean_interval(
     stay in [0, 1] and miss the truth on either side about as often. A score between -1 and 1 has its limits
     from Fisher's z (1915, Biometrika 10:507), one without such bounds lies in the middle of its interval.
     With one run only the items vary: the interval is that of this model, not of the method.
+
+    lost: of a single run whose method's other seeds failed, s² and its degrees of freedom, as the other
+    methods have them.
     """
     own, items = spread_of(runs, items, resamples, seed), counted(runs, items)
-    between = [(own.between, own.freedom)] if own.freedom else []
+    between: list[tuple[float, float]] = [(own.between, own.freedom)] if own.freedom else []
+    if not between and lost is not None:
+        between = [lost]
     quantile = float(special.stdtrit(freedom(own.items, between, items), 0.975))
-    variance, bounds = own.items + own.between, bounds_of(runs)
+    variance, bounds = own.items + sum(part for part, _ in between), bounds_of(runs)
     if bounds == (-1.0, 1.0):
         return own.value, *_fisher(own.value, quantile * variance**0.5, quantile / max(items - 3, 1) ** 0.5)
     if bounds != (0.0, 1.0):
@@ -316,19 +328,29 @@ def _fisher(value: float, half: float, least: float) -> tuple[float, float]:
     return min(float(np.tanh(middle - width)), value), max(float(np.tanh(middle + width)), value)
 
 
-def replicates(runs: Sequence[Score], items: int, *, resamples: int = 2000, seed: int = 0) -> np.ndarray:
+def replicates(
+    runs: Sequence[Score],
+    items: int,
+    *,
+    lost: tuple[float, float] | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> np.ndarray:
     """What the mean score over runs might as well have been, [R]: items resampled, and other seeds.
 
     The same `seed` gives the same draws of items to every method, so that differences of replicates are
     paired. The seeds' effect is added on top: t with S - 1 degrees of freedom, as large as the runs differ
     beyond what items by themselves explain. It is drawn anew for other runs: seeds of two methods, or of one
-    method on less data, have nothing in common.
+    method on less data, have nothing in common. lost: as in `mean_interval`.
     """
     own = spread_of(runs, items, resamples, seed)
     means_R: np.ndarray = own.value + own.drawn_SR.mean(0)
-    if own.freedom:
-        found = np.array([own.value, own.between]).view(np.uint64)
+    between, degrees = own.between, float(own.freedom)
+    if not degrees and lost is not None:
+        between, degrees = lost
+    if degrees:
+        found = np.array([own.value, between]).view(np.uint64)
         random = np.random.default_rng([seed, int(found[0]), int(found[1])])
-        lasting = max(own.between - own.rest, 0.0)
-        means_R = means_R + lasting**0.5 * random.standard_t(own.freedom, size=resamples)
+        lasting = max(between - own.rest, 0.0)
+        means_R = means_R + lasting**0.5 * random.standard_t(degrees, size=resamples)
     return means_R

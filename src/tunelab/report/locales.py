@@ -22,9 +22,9 @@ WARNINGS = {
         "测试集只有 {items} 条：置信区间较宽，真实存在的差异也可能看不出来。",
     ),
     "few_groups": (
-        "Only {units} of the {items} test rows count as independent of each other: the intervals are wide, and "
-        "real differences can go unseen.",
-        "{items} 条测试数据中相互独立的只有 {units} 个：置信区间较宽，真实存在的差异也可能看不出来。",
+        "The {items} test rows count as {units} only (rows of a group as one, rows with nothing to find not at "
+        "all): the intervals are wide, and real differences can go unseen.",
+        "{items} 条测试数据只相当于 {units} 条（同组数据算一条，没有可识别内容的不计）：置信区间较宽，真实存在的差异也可能看不出来。",
     ),
     "low_power": (
         "The test has little power here: a difference large enough to matter can go unseen.",
@@ -35,9 +35,9 @@ WARNINGS = {
         "有 {runs} 次训练失败，未计入结果（{names}）；原因见“设置”。",
     ),
     "raced": (
-        "A race stopped {names} early: not in the table. The chance that a method of the best group was stopped "
-        "is at most {risk}.",
-        "赛跑机制提前淘汰了 {names}（不在结果表中）；误淘汰最优组方法的概率不超过 {risk}。",
+        "A race stopped {names} early: not in the table. The chance that one of these would have caught up with "
+        "the leader is at most {risk}.",
+        "赛跑机制提前淘汰了 {names}（不在结果表中）；其中某个方法本可追上领先者的概率不超过 {risk}。",
     ),
     "baseline": (
         "The baseline {baseline} is not beaten for sure: fine-tuning may not be worth it on these data.",
@@ -301,8 +301,8 @@ _CURVES = {
     "race": ("The race", "赛跑（提前淘汰）"),
     "race_lead": (
         "Methods that fell too far behind on the validation rows were stopped. That saved {saved} of the predicted "
-        "work; the chance that a member of the best group was stopped is at most {risk}.",
-        "验证集上落后太多的方法会被提前停止。由此节省了预计工作量的 {saved}；误停最优组方法的概率不超过 {risk}。",
+        "work; the chance that one of them would have caught up with the leader is at most {risk}.",
+        "验证集上落后太多的方法会被提前停止。由此节省了预计工作量的 {saved}；其中某个方法本可追上领先者的概率不超过 {risk}。",
     ),
     "race_stopped": ("Stopped", "被停止的方法"),
     "race_step": ("At step", "停止步数"),

@@ -276,6 +276,7 @@ def _evidence(opened: _Opened, done: _Done) -> Evidence:
         entries=tuple(done.entries),
         prepared=opened.prepared,
         augmented=opened.more,
+        begun=done.tuning.judged,
         judged=done.judged,
         curve=done.tuning.curve,
         trials={entry.name: done.tuning.trials(entry.name) for entry in done.entries},

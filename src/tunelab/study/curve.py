@@ -25,11 +25,12 @@ def curve_points(
     failures: Mapping[str, str],
     task: Task,
     prepared: Prepared,
+    lost: tuple[float, float] | None = None,
 ) -> tuple[tuple[CurvePoint, ...], tuple[MoreRows, ...], tuple[Crossing, ...]]:
     """Every method's scores by training rows, the whole included; what further rows would be worth; and from
     how many rows on one method is ahead of another.
 
-    Rows are those of the first fold. A share that failed is left out.
+    Rows are those of the first fold. A share that failed is left out. lost: as in `mean_interval`.
     """
     points: list[CurvePoint] = []
     more: list[MoreRows] = []
@@ -50,13 +51,13 @@ def curve_points(
         items = judged.items
         own = []
         for rows, part in at:
-            value, low, high = mean_interval(part.scores, items)
+            value, low, high = mean_interval(part.scores, items, lost=lost)
             own.append(
                 CurvePoint(name=judged.name, rows=rows, score=Interval(value=value, low=low, high=high))
             )
         points += own
         drawn_RK = np.stack(
-            [replicates(part.scores, items, resamples=_RESAMPLES, seed=0) for _, part in at], 1
+            [replicates(part.scores, items, lost=lost, resamples=_RESAMPLES, seed=0) for _, part in at], 1
         )
         drawn[judged.name] = drawn_RK
         gain = more_rows(

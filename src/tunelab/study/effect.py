@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from tunelab.measure.pairs import Comparison, SeedPool, compare_pair, holm, seed_pool
+from tunelab.measure.pairs import Comparison, SeedPool, compare_pair, holm, lost_seeds, seed_pool
 from tunelab.measure.statistics import RunScore, mean_interval, spread_of
 from tunelab.records import Augmentation, AugmentEffect, ClassEffect, Copy, Interval
 from tunelab.study.augmented import examples_of
@@ -32,11 +32,12 @@ def augmentation_of(
     entries: Sequence[Candidate],
     found: Sequence[Judged],
     pool: SeedPool | None,
+    seeded: bool = False,
 ) -> Augmentation:
     """What the record says of a study's new rows; prepared: with them; pool: of the study's seeds."""
     copies = prepared.copies
     assert copies is not None
-    overall, effects = effects_of({e.name: e.plain for e in entries if e.plain}, found, pool)
+    overall, effects = effects_of({e.name: e.plain for e in entries if e.plain}, found, pool, seeded)
     rows = prepared.split(0).train
     return Augmentation(
         recipe=copies.recipe,
@@ -54,10 +55,13 @@ def augmentation_of(
 
 
 def effects_of(
-    plain_of: Mapping[str, str], found: Sequence[Judged], pool: SeedPool | None
+    plain_of: Mapping[str, str],
+    found: Sequence[Judged],
+    pool: SeedPool | None,
+    seeded: bool = False,
 ) -> tuple[AugmentEffect | None, tuple[AugmentEffect, ...]]:
     """(all methods together, each by itself); plain_of: row of the table -> the one without new rows. Where
-    one of the two is missing the method is left out."""
+    one of the two is missing the method is left out. seeded: the study has several seeds of each."""
     by_name = {judged.name: judged for judged in found}
     pairs = [
         (by_name[plain], by_name[new])
@@ -67,8 +71,9 @@ def effects_of(
     if not pairs:
         return None, ()
     items = found[0].items
-    tests = [compare_pair(new.scores, plain.scores, items, pool=pool) for plain, new in pairs]
-    classes = _classes(pairs, items)
+    both = (seeded, seeded)
+    tests = [compare_pair(new.scores, plain.scores, items, pool=pool, seeded=both) for plain, new in pairs]
+    classes = _classes(pairs, items, seeded)
     effects = tuple(
         _effect(plain.name, new.name, test, p, of_class)
         for (plain, new), test, p, of_class in zip(
@@ -121,9 +126,17 @@ def _mean(runs: Sequence[RunScore]) -> RunScore:
     return found
 
 
-def _classes(pairs: Sequence[tuple[Judged, Judged]], items: int) -> list[tuple[ClassEffect, ...]]:
-    """Of each pair, every class; none where answers have no classes, or there are too many to test."""
-    labels = [list(plain.parts[0]) if plain.parts else [] for plain, _ in pairs]
+def _classes(
+    pairs: Sequence[tuple[Judged, Judged]], items: int, seeded: bool
+) -> list[tuple[ClassEffect, ...]]:
+    """Of each pair, every class that some test item has, or is said to have; none where answers have no
+    classes, or there are too many to test."""
+    labels = [
+        [label for label in pair[0].parts[0] if any(_occurs(judged, label) for judged in pair)]
+        if pair[0].parts
+        else []
+        for pair in pairs
+    ]
     if sum(map(len, labels)) > _MOST_TESTS:
         return [() for _ in pairs]
     runs = [run for pair in pairs for judged in pair for part in judged.parts for run in part.values()]
@@ -134,9 +147,11 @@ def _classes(pairs: Sequence[tuple[Judged, Judged]], items: int) -> list[tuple[C
     for (plain, new), own in zip(pairs, labels, strict=True):
         for label in own:
             before, after = _runs(plain, label), _runs(new, label)
-            tested.append((label, before, after, compare_pair(after, before, items, pool=pool)))
+            test = compare_pair(after, before, items, pool=pool, seeded=(seeded, seeded))
+            tested.append((label, before, after, test))
+    lost = lost_seeds((), pool) if seeded else None
     corrected = iter(zip(tested, holm([test.p for *_, test in tested]), strict=True))
-    return [tuple(_class(*next(corrected), items) for _ in own) for own in labels]
+    return [tuple(_class(*next(corrected), items, lost) for _ in own) for own in labels]
 
 
 def _class_pool(found: Sequence[Judged], items: int) -> SeedPool | None:
@@ -149,18 +164,26 @@ def _class_pool(found: Sequence[Judged], items: int) -> SeedPool | None:
     return replace(pool, freedom=min(pool.freedom, degrees), total=degrees)
 
 
+def _occurs(judged: Judged, label: str) -> bool:
+    supports = [run.support_N for run in _runs(judged, label)]
+    return any(support_N is None or support_N.any() for support_N in supports)
+
+
 def _runs(judged: Judged, label: str) -> list[RunScore]:
     return [part[label] for part in judged.parts]
 
 
 def _class(
-    tested: tuple[str, list[RunScore], list[RunScore], Comparison], p_holm: float, items: int
+    tested: tuple[str, list[RunScore], list[RunScore], Comparison],
+    p_holm: float,
+    items: int,
+    lost: tuple[float, float] | None,
 ) -> ClassEffect:
     label, before, after, test = tested
     return ClassEffect(
         label=label,
-        plain_score=_interval(mean_interval(before, items)),
-        augmented_score=_interval(mean_interval(after, items)),
+        plain_score=_interval(mean_interval(before, items, lost=lost)),
+        augmented_score=_interval(mean_interval(after, items, lost=lost)),
         difference=_interval((test.value, max(test.low, -1.0), min(test.high, 1.0))),
         p_holm=p_holm,
         different=p_holm < _ALPHA,

@@ -14,8 +14,17 @@ from tunelab.config import StudyConfig
 from tunelab.data.split import Split
 from tunelab.errors import TrainingError
 from tunelab.measure.calibration import calibration_bins, confusion
-from tunelab.measure.pairs import Comparison, SeedPool, compare_pair, holm, more_items, seed_pool, tied_groups
-from tunelab.measure.statistics import counted, mean_interval, spread_of
+from tunelab.measure.pairs import (
+    Comparison,
+    SeedPool,
+    compare_pair,
+    holm,
+    lost_seeds,
+    more_items,
+    seed_pool,
+    tied_groups,
+)
+from tunelab.measure.statistics import RunScore, counted, mean_interval, spread_of
 from tunelab.provenance import machine, versions
 from tunelab.records import (
     Advice,
@@ -56,12 +65,13 @@ _RESAMPLES = 2000  # as everywhere: draws that are known are not drawn again
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that the verdict rests on."""
+    """All that the verdict rests on. begun: the judged runs of every method, those that failed among them."""
 
     config: StudyConfig
     design: Design
     entries: tuple[Candidate, ...]
     prepared: Mapping[str, Prepared]
+    begun: Mapping[str, Sequence[Work]]
     judged: Mapping[str, Sequence[Work]]
     curve: Mapping[str, Sequence[Work]]
     trials: Mapping[str, Sequence[Trial]]
@@ -84,11 +94,14 @@ def conclude(evidence: Evidence) -> StudyRecord:
     found, notes = _gathered(evidence, task)
     labels_N, items_N = truth(found[0].folders)
     items = len(items_N)
-    intervals = {j.name: mean_interval(j.scores, items) for j in found}
+    pool = seed_pool([j.scores for j in found], items)
+    seeded = evidence.design.seeds > 1
+    spreads = [spread_of(j.scores, items, _RESAMPLES, 0) for j in found]
+    lost = lost_seeds(spreads, pool) if seeded else None
+    intervals = {j.name: mean_interval(j.scores, items, lost=lost) for j in found}
     found.sort(key=lambda j: -intervals[j.name][0])
     names = [j.name for j in found]
-    pool = seed_pool([j.scores for j in found], items)
-    pairs = _pairs(found, items, pool, evidence.design.seeds > 1)
+    pairs = _pairs(found, items, pool, seeded)
     different = {frozenset((p.first, p.second)): p.different for p in pairs}
     groups = tied_groups(names, lambda a, b: different[frozenset((a, b))])
     group_of = {name: number for number, group in enumerate(groups, 1) for name in group}
@@ -105,9 +118,10 @@ def conclude(evidence: Evidence) -> StudyRecord:
     works = [w for many in (*evidence.judged.values(), *evidence.curve.values()) for w in many]
     split = own.split(0)
     augmented = (
-        augmentation_of(each, task, evidence.entries, found, pool) for each in evidence.augmented.values()
+        augmentation_of(each, task, evidence.entries, found, pool, seeded)
+        for each in evidence.augmented.values()
     )
-    curve, more, crossed = curve_points(evidence.curve, found, evidence.failures, task, own)
+    curve, more, crossed = curve_points(evidence.curve, found, evidence.failures, task, own, lost)
     return StudyRecord(
         title=", ".join(Path(f).name for f in evidence.config.files),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -167,18 +181,35 @@ def _gathered(evidence: Evidence, task: Task) -> tuple[list[Judged], list[str]]:
         judged = gather(name, [work.folder for work in works], task, evidence.design.folds, groups)
         if judged is None:
             notes.append(f"{name} is not in the table: no seed has all folds")
-        else:
-            found.append(judged)
+            continue
+        found.append(judged)
+        if len(judged.scores) < evidence.design.seeds:
+            notes.append(
+                f"{name} rests on {len(judged.scores)} of {evidence.design.seeds} seeds: of each other a run "
+                "failed"
+            )
     if not found:
         name, error = next(iter(evidence.failures.items()), ("", "no run finished"))
         raise TrainingError(f"no method finished on all folds. The first failure, {name}: {error}")
-    own = counted(found[0].scores, found[0].items)
-    if own < found[0].items:
-        notes.append(
-            f"the {found[0].items:,} test items belong to {own:,} groups (a text, a prompt or your group "
-            "column), which are what intervals and tests count"
-        )
+    notes += _counts(found[0])
     return found, notes
+
+
+def _counts(judged: Judged) -> list[str]:
+    """What intervals and tests count, where that is not the items."""
+    own, first = counted(judged.scores, judged.items), judged.scores[0]
+    if own == judged.items:
+        return []
+    if first.groups_N is None:
+        return [
+            f"in {own:,} of the {judged.items:,} test items there is something to find, or said to be; those "
+            "are what intervals and tests count"
+        ]
+    groups = int(first.groups_N.max()) + 1
+    return [
+        f"the {judged.items:,} test items belong to {groups:,} groups (a text, a prompt or your group "
+        "column), which are what intervals and tests count"
+    ]
 
 
 def _sizes(split: Split) -> dict[str, int]:
@@ -214,7 +245,7 @@ def _pair(
         p_holm=p_holm,
         different=different,
         test=test.test,
-        more_items=0 if different else more and round(more * items / things),
+        more_items=0 if different else more if more is None else max(1, round(more * items / things)),
     )
 
 
@@ -230,7 +261,7 @@ def _result(
     records = [read_record(folder) for folder in judged.folders]
     trials = tuple(evidence.trials.get(entry.name, ()))
     folds = evidence.design.folds
-    names = {work.name for work in evidence.judged[entry.name]}
+    names = {work.name for work in evidence.begun[entry.name]}
     forgotten = [r["forgetting"] for r in records if r.get("forgetting")]
     return MethodResult(
         name=entry.name,
@@ -243,7 +274,7 @@ def _result(
         score=Interval(value=interval[0], low=interval[1], high=interval[2]),
         spread=_spread(judged),
         valid=_mean([r["valid"][r["deciding"]] for r in records]),
-        scores=_mean_scores(records),
+        scores=_mean_scores(records, judged, evidence, task),
         cost=_cost(records, sum(trial.seconds for trial in trials)),
         forgetting=Forgetting(**{**forgotten[0], "value": _mean([f["value"] for f in forgotten])})
         if forgotten
@@ -315,13 +346,9 @@ def _with_parts(
 def _parts(judged: Judged) -> tuple[PartScore, ...]:
     """F1 of the weakest classes or types, the weakest first; of one that no item has, and none is said to
     have, there is none. Of folds it is that of all their items together, as the deciding score is."""
-    runs = {label: [own[label] for own in judged.parts] for label in (judged.parts or ({},))[0]}
+    runs = _class_runs(judged)
     every = np.ones((1, judged.items))
-    means = {
-        label: _mean([float(run(every)[0]) for run in of])
-        for label, of in runs.items()
-        if any(run.support_N is None or run.support_N.any() for run in of)
-    }
+    means = {label: _mean([float(run(every)[0]) for run in of]) for label, of in runs.items()}
     weakest = sorted(means, key=lambda label: means[label])[:_SHOWN_PARTS]
     if weakest:  # items are drawn once for all of them
         spread_of([run for label in weakest for run in runs[label]], judged.items, _RESAMPLES, 0)
@@ -336,10 +363,34 @@ def _mean(values: Sequence[float]) -> float:
     return float(np.mean(values))
 
 
-def _mean_scores(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Over runs; a score that one fold lacks (a class without rows there) is the mean of the others."""
+def _mean_scores(
+    records: Sequence[Mapping[str, Any]], judged: Judged, evidence: Evidence, task: Task
+) -> dict[str, float]:
+    """Over runs. Of folds the deciding score and F1 by class are those of all their items together, as in
+    the table; the others are means weighed by items, without the folds that lack one (a class without rows).
+    """
     keys = dict.fromkeys(key for record in records for key in record["scores"])
-    return {key: _mean([r["scores"][key] for r in records if key in r["scores"]]) for key in keys}
+    splits = next(iter(evidence.prepared.values())).splits
+    found = {}
+    for key in keys:
+        own = [(r["scores"][key], len(splits[r["fold"]].test)) for r in records if key in r["scores"]]
+        found[key] = float(np.average([value for value, _ in own], weights=[rows for _, rows in own]))
+    if evidence.design.folds == 1:
+        return found
+    every = np.ones((1, judged.items))
+    by_class = {f"f1({label})": of for label, of in _class_runs(judged).items()}
+    whole: dict[str, Sequence[RunScore]] = {task.deciding: judged.scores, **by_class}
+    return found | {name: _mean([float(run(every)[0]) for run in of]) for name, of in whole.items()}
+
+
+def _class_runs(judged: Judged) -> dict[str, list[RunScore]]:
+    """F1 of each class or type that some item has, or is said to have."""
+    runs = {label: [own[label] for own in judged.parts] for label in (judged.parts or ({},))[0]}
+    return {
+        label: of
+        for label, of in runs.items()
+        if any(run.support_N is None or run.support_N.any() for run in of)
+    }
 
 
 def _baselines(
@@ -369,7 +420,7 @@ def _baselines(
                 settings=records[0]["settings"],
                 score=Interval(value=value, low=low, high=high),
                 valid=_mean([r["valid"][r["deciding"]] for r in records]),
-                scores=_mean_scores(records),
+                scores=_mean_scores(records, judged, evidence, task),
                 cost=_cost(records, 0.0),
                 confusion=_confusion(judged, labels_N, task),
                 calibration=_calibration(judged),
