@@ -53,8 +53,8 @@ from tunelab.records import MethodResult, StudyRecord
 from tunelab.study.prepare import Prepared, prepare
 from tunelab.train.schedule import total_steps
 
-#: As in a study: what was chosen for its luck with a seed is not judged by it.
-_TRIAL_SEED = 10_000
+#: As in a study: what was chosen for its luck with a seed is not judged by it. From here on they are trials'.
+TRIAL_SEED = 10_000
 _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
 _PACKAGES = ("torch", "transformers", "peft", "accelerate")
 #: Methods that neither transformers nor peft has, and why.
@@ -121,14 +121,18 @@ def _make_study(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Pa
 def _worker(args: argparse.Namespace, name: str, until: float) -> None:
     """One method in a process of its own."""
     left = max((until - time.monotonic()) / 60, 0.0)
-    command = [sys.executable, "-m", "benchmarks.quality", "--only", name]
-    command += ["--study", args.study, "--out", args.out]
+    command: list[object] = ["--only", name, "--study", args.study, "--out", args.out]
     command += ["--threads", args.threads, "--minutes", left, *(["--bf16"] if args.bf16 else [])]
     for option in ("trials", "seeds"):
         if getattr(args, option):
             command += [f"--{option}", getattr(args, option)]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(args.threads)}
-    subprocess.run([str(word) for word in command], env=environment, check=True)
+    in_a_process("benchmarks.quality", command, args.threads)
+
+
+def in_a_process(module: str, words: Sequence[object], threads: int) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    command = [sys.executable, "-m", module, *map(str, words)]
+    subprocess.run(command, env=environment, check=True)
 
 
 # What both sides share
@@ -221,7 +225,7 @@ def run_method(side: Side, name: str, until: float) -> None:
     if result.method in _NONE:
         return
     rates = learning_rates(side, result)
-    plan = [(rate, _TRIAL_SEED) for rate in rates] if len(rates) > 1 else []
+    plan = [(rate, TRIAL_SEED) for rate in rates] if len(rates) > 1 else []
     for rate, seed in plan:
         if time.monotonic() > until or "error" in run(side, result, rate, seed):
             return
@@ -239,11 +243,11 @@ def learning_rates(side: Side, result: MethodResult) -> list[float]:
     return list(dict.fromkeys(trial.learning_rate for trial in result.trials[: side.trials]))
 
 
-def best_rate(side: Side, result: MethodResult) -> float | None:
+def best_rate(side: Side, result: MethodResult, seed: int = TRIAL_SEED) -> float | None:
     """The learning rate of the best trial on validation, ties to the lower loss as in a study; None: a trial
     is missing."""
     rates = learning_rates(side, result)
-    found = [known(side, result, rate, _TRIAL_SEED) for rate in rates]
+    found = [known(side, result, rate, seed) for rate in rates]
     if any(trial is None or "error" in trial for trial in found):
         return None
 
@@ -308,7 +312,7 @@ def train(side: Side, result: MethodResult, rate: float, seed: int) -> dict[str,
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     logging.getLogger("peft").setLevel(logging.ERROR)
-    config, deciding, judged = side.config.train, side.record.deciding, seed != _TRIAL_SEED
+    config, deciding, judged = side.config.train, side.record.deciding, seed < TRIAL_SEED
     source = side.prepared.base.folder
     tokenizer = AutoTokenizer.from_pretrained(source)
     parts = {part: _encoded(side, part, tokenizer) for part in ("train", "valid", "test")}
@@ -431,13 +435,13 @@ class Line:
 
 def read_line(side: Side, result: MethodResult) -> Line:
     """Seconds: of one judged run, and of all trials and judged runs; training and validations."""
-    ours = [_our_score(side, side.study / "runs" / name) for name in result.runs]
+    ours = [our_score(side, side.study / "runs" / name) for name in result.runs]
     each = result.cost.train_seconds + result.cost.evaluation_seconds
     seconds = each, result.cost.tuning_seconds + each * len(result.runs)
     trials, judged, missing = _their_runs(side, result)
     if missing:
         return Line(result.name, ours, seconds, missing=missing)
-    theirs = [_score_of_run(side, record["items"], record["predictions"]) for record in judged]
+    theirs = [score_of_run(side, record["items"], record["predictions"]) for record in judged]
     own = float(np.mean([record["seconds"] for record in judged]))
     whole = own * len(judged) + sum(record["seconds"] for record in trials)
     return Line(result.name, ours, seconds, theirs, (own, whole))
@@ -448,7 +452,7 @@ def _their_runs(side: Side, result: MethodResult) -> tuple[list[Any], list[Any],
     if result.method in _NONE:
         return [], [], f"none: {_NONE[result.method]}"
     rates = learning_rates(side, result)
-    trials = [known(side, result, rate, _TRIAL_SEED) for rate in rates] if len(rates) > 1 else []
+    trials = [known(side, result, rate, TRIAL_SEED) for rate in rates] if len(rates) > 1 else []
     rate = best_rate(side, result) if trials else rates[0]
     judged = [known(side, result, rate, seed) if rate else None for seed in range(side.seeds)]
     everything = [*trials, *judged]
@@ -458,12 +462,12 @@ def _their_runs(side: Side, result: MethodResult) -> tuple[list[Any], list[Any],
     return trials, judged, "not finished" if None in everything else ""
 
 
-def _our_score(side: Side, folder: Path) -> RunScore:
+def our_score(side: Side, folder: Path) -> RunScore:
     frame = pd.read_parquet(folder / "predictions.parquet", columns=["item", "prediction"])
-    return _score_of_run(side, frame["item"].tolist(), frame["prediction"].tolist())
+    return score_of_run(side, frame["item"].tolist(), frame["prediction"].tolist())
 
 
-def _score_of_run(side: Side, items: Sequence[int], predictions: Sequence[str]) -> RunScore:
+def score_of_run(side: Side, items: Sequence[int], predictions: Sequence[str]) -> RunScore:
     """The score of a run's predictions, its items in one order for all runs."""
     numbers = {label: i for i, label in enumerate(side.labels)}
     order = np.argsort(items)
