@@ -95,11 +95,15 @@ def _matches(
     >>> known = {("New", "York"): "LOC", ("York",): "LOC"}
     >>> list(_matches(("New", "York", "Times", "in", "York"), known, _sizes(known)))
     [(0, 2), (4, 5)]
+    >>> longer = {("New", "York"): "LOC", ("New", "York", "Times"): "ORG"}
+    >>> list(_matches(("in", "New", "York"), longer, _sizes(longer)))
+    [(1, 3)]
     """
     at = 0
     while at < len(parts):
         some = (*sizes.get(parts[at : at + 2], ()), *sizes.get(parts[at : at + 1], ()))
-        end = next((at + size for size in some if parts[at : at + size] in known), None)
+        ends = (at + size for size in some if at + size <= len(parts))
+        end = next((end for end in ends if parts[at:end] in known), None)
         if end is not None:
             yield at, end
         at = end or at + 1
