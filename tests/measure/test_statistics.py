@@ -35,7 +35,6 @@ from tunelab.measure.statistics import (
     score_of,
     spread_of,
 )
-from tunelab.study.verdict import _pair
 
 #: Shares of the five classes of the macro-F1 settings; a wrong answer is any other class.
 SHARES = np.array([0.4, 0.25, 0.15, 0.1, 0.1])
@@ -249,13 +248,6 @@ def test_mcnemar_by_hand() -> None:
     assert mcnemar(first, second).p == pytest.approx(0.0390625, abs=1e-15)
     found = mcnemar(np.array([1] * 48 + [0] * 2), np.array([1] * 36 + [0] * 12 + [1] * 2))
     assert (found.low, found.high) == (pytest.approx(0.0569, abs=5e-5), pytest.approx(0.3404, abs=5e-5))
-
-
-def test_a_pair_that_is_not_told_apart_wants_more_items() -> None:
-    """5 : 0 among ten is p = 0.0625, which the approximation behind the number would call separated already."""
-    test = mcnemar(np.array([1] * 10), np.array([1] * 5 + [0] * 5))
-    assert test.p == pytest.approx(0.0625)
-    assert _pair("a", "b", test, test.p, 1, 10, 10).more_items == 1
 
 
 def test_mcnemar_is_the_binomial_test_and_its_interval_agrees() -> None:

@@ -13,12 +13,13 @@ from sklearn.metrics import f1_score
 from tunelab import tasks
 from tunelab.config import LossConfig, StudyConfig
 from tunelab.errors import ConfigError
+from tunelab.measure.pairs import mcnemar
 from tunelab.measure.statistics import class_f1, mean_interval
 from tunelab.records import BaselineGap, Interval, Pair
 from tunelab.study.compare import _check_like_tokens
 from tunelab.study.predictions import Judged, _score, gather, groups_of
 from tunelab.study.search import bars
-from tunelab.study.verdict import _advise, _counts, _mean_scores, _pareto, _parts
+from tunelab.study.verdict import _advise, _counts, _mean_scores, _pair, _pareto, _parts
 from tunelab.tasks.language import LanguageSettings
 
 
@@ -175,6 +176,13 @@ def test_a_class_that_no_item_has_is_not_the_weakest(tmp_path: Path) -> None:
     once too often, 2 * 1 / (1 + 2) = 0.667."""
     found = _parts(judged_runs(tmp_path, ["a", "a", "a", "b"], [["a", "a", "b", "b"]]))
     assert [(part.label, round(part.score.value, 4)) for part in found] == [("b", 0.6667), ("a", 0.8)]
+
+
+def test_a_pair_that_is_not_told_apart_wants_more_items() -> None:
+    """5 : 0 among ten is p = 0.0625, which the approximation behind the number would call separated already."""
+    test = mcnemar(np.array([1] * 10), np.array([1] * 5 + [0] * 5))
+    assert test.p == pytest.approx(0.0625)
+    assert _pair("a", "b", test, test.p, 1, 10, 10).more_items == 1
 
 
 def test_what_is_counted_is_told_for_what_it_is(tmp_path: Path) -> None:

@@ -236,7 +236,9 @@ def _pair(
 ) -> Pair:
     """things: independent ones among the items (groups, or those with a part in the score)."""
     different = p_holm < _ALPHA
-    more = None if different else more_items(test, things, _ALPHA / pairs)
+    more = 0 if different else more_items(test, things, _ALPHA / pairs)
+    if more is not None and not different:  # (the number is an approximation, and p need not be)
+        more = max(1, round(more * items / things))
     return Pair(
         first=first,
         second=second,
@@ -245,7 +247,7 @@ def _pair(
         p_holm=p_holm,
         different=different,
         test=test.test,
-        more_items=0 if different else more if more is None else max(1, round(more * items / things)),
+        more_items=more,
     )
 
 
@@ -370,13 +372,16 @@ def _mean_scores(
     the table; the others are means weighed by items, without the folds that lack one (a class without rows).
     """
     keys = dict.fromkeys(key for record in records for key in record["scores"])
-    splits = next(iter(evidence.prepared.values())).splits
-    found = {}
-    for key in keys:
-        own = [(r["scores"][key], len(splits[r["fold"]].test)) for r in records if key in r["scores"]]
-        found[key] = float(np.average([value for value, _ in own], weights=[rows for _, rows in own]))
+    having = {key: [r for r in records if key in r["scores"]] for key in keys}
     if evidence.design.folds == 1:
-        return found
+        return {key: _mean([r["scores"][key] for r in own]) for key, own in having.items()}
+    splits = next(iter(evidence.prepared.values())).splits
+    found = {
+        key: float(
+            np.average([r["scores"][key] for r in own], weights=[len(splits[r["fold"]].test) for r in own])
+        )
+        for key, own in having.items()
+    }
     every = np.ones((1, judged.items))
     by_class = {f"f1({label})": of for label, of in _class_runs(judged).items()}
     whole: dict[str, Sequence[RunScore]] = {task.deciding: judged.scores, **by_class}
