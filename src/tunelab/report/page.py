@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from tunelab.files import output_errors, write_atomically
-from tunelab.records import Disagreement, Interval, MethodResult, Pair, PlannedRun, StudyRecord
+from tunelab.records import Interval, MethodResult, Pair, PlannedRun, StudyRecord
 from tunelab.report import charts, formats, matrices, plots
 from tunelab.report.locales import language_names
 from tunelab.report.score_names import NOT_SHARES
@@ -20,6 +20,7 @@ from tunelab.report.wording import (
     advice_texts,
     augmentation_texts,
     check_language,
+    in_code,
     pair_of,
     result_of,
     score_name,
@@ -114,7 +115,6 @@ def _context(record: StudyRecord, language: str) -> dict[str, Any]:
         "of_parts": ("f1(", "precision(", "recall("),
         "other": next((r.name for r in methods if r.name != advice.method), None),
         "row_text": _row_text,
-        "is_right": _is_right,
         "said_width": 60 if record.labels else 160,
         "numbers": _numbers(record),
         "untuned": untuned_text(record),
@@ -125,7 +125,7 @@ def _context(record: StudyRecord, language: str) -> dict[str, Any]:
         "settings": dict(_flat(record.config)),
         "flat": lambda values: list(_flat(values)),
         "shown": _shown,
-        "option": lambda text: Markup("<code>{}</code>").format(text),
+        "option": in_code,
     }
 
 
@@ -260,11 +260,6 @@ def _row_text(text: str) -> tuple[str, bool]:
     if len(text) <= _TEXT_CHARACTERS:
         return text, False
     return text[:_TEXT_CHARACTERS].rstrip() + "…", True
-
-
-def _is_right(row: Disagreement, name: str) -> bool | None:
-    """None: an answer that is only nearer than another, or not."""
-    return row.right.get(name)
 
 
 def _numbers(record: StudyRecord) -> Text | None:

@@ -25,6 +25,7 @@ __all__ = [
     "augmentation_text",
     "augmentation_texts",
     "check_language",
+    "in_code",
     "pair_of",
     "result_of",
     "score_name",
@@ -159,16 +160,16 @@ def untuned_text(record: StudyRecord) -> Text:
     given = record.config["train"].get("learning_rate")
     if given is not None:
         at = "config.train.learning_rate"
-        return t("tuning_given", rate=Sourced(rate(given), at), option=_code("train.learning_rate"))
+        return t("tuning_given", rate=Sourced(rate(given), at), option=in_code("train.learning_rate"))
     search = record.config.get("search", {})
     if search.get("trials") is not None:
-        return t("tuning_default", option=_code("search.trials=4"))
+        return t("tuning_default", option=in_code("search.trials=4"))
     if search.get("budget") is not None and record.effort != "quick":
         return t("tuning_budget", budget=search["budget"])
-    return t("tuning_default", option=_code("--effort standard"))
+    return t("tuning_default", option=in_code("--effort standard"))
 
 
-def _code(text: str) -> Markup:
+def in_code(text: str) -> Markup:
     return Markup("<code>{}</code>").format(text)
 
 

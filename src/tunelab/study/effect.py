@@ -131,12 +131,7 @@ def _classes(
 ) -> list[tuple[ClassEffect, ...]]:
     """Of each pair, every class that some test item has, or is said to have; none where answers have no
     classes, or there are too many to test."""
-    labels = [
-        [label for label in pair[0].parts[0] if any(_occurs(judged, label) for judged in pair)]
-        if pair[0].parts
-        else []
-        for pair in pairs
-    ]
+    labels = [list(plain.class_runs() | new.class_runs()) for plain, new in pairs]
     if sum(map(len, labels)) > _MOST_TESTS:
         return [() for _ in pairs]
     runs = [run for pair in pairs for judged in pair for part in judged.parts for run in part.values()]
@@ -162,11 +157,6 @@ def _class_pool(found: Sequence[Judged], items: int) -> SeedPool | None:
         return None
     degrees = float(sum(len(judged.parts) - 1 for judged in found))
     return replace(pool, freedom=min(pool.freedom, degrees), total=degrees)
-
-
-def _occurs(judged: Judged, label: str) -> bool:
-    supports = [run.support_N for run in _runs(judged, label)]
-    return any(support_N is None or support_N.any() for support_N in supports)
 
 
 def _runs(judged: Judged, label: str) -> list[RunScore]:

@@ -38,6 +38,15 @@ class Judged:
         """N."""
         return int(self.errors_SN.shape[1])
 
+    def class_runs(self) -> dict[str, list[RunScore]]:
+        """F1 of each class or type that some item has, or is said to have, one a seed."""
+        runs = {label: [own[label] for own in self.parts] for label in (self.parts or ({},))[0]}
+        return {
+            label: of
+            for label, of in runs.items()
+            if any(run.support_N is None or run.support_N.any() for run in of)
+        }
+
 
 def groups_of(prepared: Prepared, task: Task) -> np.ndarray | None:
     """The number of each item's group, where items belong together by the user's word or by the task's

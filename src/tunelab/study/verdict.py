@@ -348,7 +348,7 @@ def _with_parts(
 def _parts(judged: Judged) -> tuple[PartScore, ...]:
     """F1 of the weakest classes or types, the weakest first; of one that no item has, and none is said to
     have, there is none. Of folds it is that of all their items together, as the deciding score is."""
-    runs = _class_runs(judged)
+    runs = judged.class_runs()
     every = np.ones((1, judged.items))
     means = {label: _mean([float(run(every)[0]) for run in of]) for label, of in runs.items()}
     weakest = sorted(means, key=lambda label: means[label])[:_SHOWN_PARTS]
@@ -383,19 +383,9 @@ def _mean_scores(
         for key, own in having.items()
     }
     every = np.ones((1, judged.items))
-    by_class = {f"f1({label})": of for label, of in _class_runs(judged).items()}
+    by_class = {f"f1({label})": of for label, of in judged.class_runs().items()}
     whole: dict[str, Sequence[RunScore]] = {task.deciding: judged.scores, **by_class}
     return found | {name: _mean([float(run(every)[0]) for run in of]) for name, of in whole.items()}
-
-
-def _class_runs(judged: Judged) -> dict[str, list[RunScore]]:
-    """F1 of each class or type that some item has, or is said to have."""
-    runs = {label: [own[label] for own in judged.parts] for label in (judged.parts or ({},))[0]}
-    return {
-        label: of
-        for label, of in runs.items()
-        if any(run.support_N is None or run.support_N.any() for run in of)
-    }
 
 
 def _baselines(
