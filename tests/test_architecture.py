@@ -18,7 +18,7 @@ ARROWS = {
     "models": {"config", "errors", "files"},
     "data": {"config", "errors", "files"},
     "objectives": set(),
-    "measure": {"errors"},
+    "measure": set(),
     "tasks": {"config", "errors", "data", "objectives", "measure", "rlhf"},
     "methods": {"config", "errors"},
     "rlhf": {"errors", "files", "objectives"},

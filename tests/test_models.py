@@ -192,7 +192,15 @@ def test_the_fingerprint_follows_the_weights(tmp_path: Path, folder: Path) -> No
     weights = bytearray((copy / "model.safetensors").read_bytes())
     weights[-1] ^= 1
     (copy / "model.safetensors").write_bytes(weights)
-    assert fingerprint(locate(config(copy))) != before
+    changed = fingerprint(locate(config(copy)))
+    assert changed != before
+    (copy / "finetune.py").write_text("WIDTH = 1\n")
+    assert fingerprint(locate(config(copy))) == changed  # (a script of the user's is no part of the model)
+    values = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**values, "auto_map": {"AutoModel": "modeling_own.Model"}}))
+    coded = fingerprint(locate(config(copy)))
+    (copy / "modeling_own.py").write_text("WIDTH = 2\n")
+    assert len({changed, coded, fingerprint(locate(config(copy)))}) == 3
 
 
 def test_a_tokenizer_without_padding_gets_one_and_tells(tmp_path: Path, folder: Path) -> None:

@@ -141,8 +141,10 @@ def compare(
 
     from tunelab.report import write_report as write
     from tunelab.study.compare import compare as run_study
+    from tunelab.study.settled import device_of
     from tunelab.terminal import StudyView, console
 
+    device = device_of(known) if known and device == "auto" and not fresh else device
     with StudyView(console(stderr=True), quiet=not progress) as view:
         study = run_study(config, out_folder(out, config.files), pick_device(device), view, fresh)
     write(study.record, study.folder, language)
@@ -219,8 +221,7 @@ def _extend(known: Path, tree: dict[str, Any], add: Sequence[str]) -> tuple[tupl
 
     before = load_settings_file(known / "study.yaml")
     files = tuple(before.pop("files"))
-    own = before.pop("settings", {})
-    tree = merge_settings(merge_settings(before, own), tree)
+    tree = merge_settings(merge_settings(before, before.pop("settings", {})), tree)
     tree["variants"] = tuple(dict.fromkeys((*before.get("variants", ()), *add)))
     return files, tree
 

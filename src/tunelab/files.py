@@ -5,6 +5,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ __all__ = [
     "file_digest",
     "folder_atomically",
     "output_errors",
+    "remembered_digest",
     "write_atomically",
     "write_json",
 ]
@@ -130,3 +132,17 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file's bytes, hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def remembered_digest(path: Path) -> str:
+    """`file_digest` of a file that is read again only where its size or time has changed."""
+    stat = path.stat()
+    key = hashlib.sha256(f"{path}:{stat.st_size}:{stat.st_mtime_ns}".encode()).hexdigest()
+    memory = cache_folder() / "digests" / key
+    if memory.is_file() and re.fullmatch(r"[0-9a-f]{64}", known := memory.read_text()):
+        return known
+    value = file_digest(path)
+    with contextlib.suppress(OSError):  # only a memory: without it the file is read again next time
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(memory, value.encode())
+    return value

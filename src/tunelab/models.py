@@ -20,18 +20,20 @@ from typing import Any
 
 from tunelab.config import ModelConfig
 from tunelab.errors import ModelError
-from tunelab.files import cache_folder, file_digest, write_atomically
+from tunelab.files import remembered_digest
 
 __all__ = [
     "PACKAGED",
     "Located",
     "Packaged",
+    "configuration",
     "fingerprint",
     "language_head",
     "load_model",
     "load_tokenizer",
     "locate",
     "model_settings",
+    "own_code",
     "positions_of",
     "settle_length",
 ]
@@ -430,7 +432,7 @@ def language_head(found: Located) -> str:
 
     By the architecture that its configuration names: what was saved, whatever else could be built on it.
     """
-    config = json.loads((found.folder / "config.json").read_text(encoding="utf-8"))
+    config = configuration(found.folder)
     names = config.get("architectures") or [""]
     if config.get("is_encoder_decoder"):
         return "seq2seq" if names[0].endswith(("ForConditionalGeneration", "MTModel", "LMHeadModel")) else ""
@@ -564,7 +566,6 @@ def _quiet() -> Iterator[None]:
     import transformers
 
     theirs: Any = transformers.utils.logging
-
     before = theirs.get_verbosity()
     bars = theirs.is_progress_bar_enabled()
     theirs.set_verbosity_error()
@@ -579,22 +580,21 @@ def _quiet() -> Iterator[None]:
 
 
 def fingerprint(found: Located) -> str:
-    """SHA-256 over the model's configuration and weights; large files are read once and remembered."""
+    """SHA-256 over configuration, weights and own code; large files are read once and remembered."""
     digest = hashlib.sha256()
-    for path in sorted([found.folder / "config.json", *found.folder.glob("*.safetensors")]):
+    own = own_code(found.folder)
+    for path in sorted([found.folder / "config.json", *found.folder.glob("*.safetensors"), *own]):
         digest.update(path.name.encode())
-        digest.update(_remembered_digest(path.resolve()).encode())
+        digest.update(remembered_digest(path.resolve()).encode())
     return digest.hexdigest()
 
 
-def _remembered_digest(path: Path) -> str:
-    stat = path.stat()
-    key = hashlib.sha256(f"{path}:{stat.st_size}:{stat.st_mtime_ns}".encode()).hexdigest()
-    memory = cache_folder() / "digests" / key
-    if memory.is_file() and re.fullmatch(r"[0-9a-f]{64}", known := memory.read_text()):
-        return known
-    value = file_digest(path)
-    with contextlib.suppress(OSError):  # only a memory: without it the file is read again next time
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(memory, value.encode())
-    return value
+def own_code(folder: Path) -> list[Path]:
+    """The Python files of a model that says that it is written in them."""
+    return sorted(folder.glob("*.py")) if "auto_map" in configuration(folder) else []
+
+
+def configuration(folder: Path) -> dict[str, Any]:
+    """A model's `config.json` as it is written."""
+    values: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return values

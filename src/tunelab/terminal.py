@@ -196,7 +196,7 @@ class StudyView:
         self._shares: dict[str, float] = {}
         self._total: TaskID | None = None
         self._runs = 0
-        self._done = 0
+        self._counted: set[str] = set()
 
     def __enter__(self) -> "StudyView":
         if self._out.is_terminal and not self._quiet:
@@ -250,6 +250,10 @@ class StudyView:
             "[bold]study", total=float(self._runs), note=f"0/{self._runs} runs"
         )
 
+    def _on_recalled(self, name: str, values: Mapping[str, Any]) -> None:
+        """A trial of an earlier start of this study."""
+        self._close(name)
+
     def _on_step(self, name: str, values: Mapping[str, Any]) -> None:
         self._move(name, values["step"] / values["total"], f"loss {values['loss']:.3f}")
 
@@ -298,8 +302,13 @@ class StudyView:
             self._progress.remove_task(self._tasks.pop(name))
         self._shares.pop(name, None)
         if not name.startswith(("baseline-", "latency-", "reference-")):
-            self._done += 1
+            self._counted.add(name)
         self._overall()
+
+    @property
+    def _done(self) -> int:
+        """A race's runs, and those of an earlier start, are told more than once."""
+        return len(self._counted)
 
     def _overall(self) -> None:
         if self._total is not None:

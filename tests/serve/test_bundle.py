@@ -130,11 +130,27 @@ def test_a_prompt_cannot_be_exported_and_says_why(base: Path, tmp_path: Path) ->
 def test_an_adapter_with_its_base_can_be_moved(base: Path, tmp_path: Path) -> None:
     copy = tmp_path / "model"
     shutil.copytree(base, copy)
+    (copy / "finetune.py").write_text("a script that lies beside the model")
     folder, logits = make_bundle(copy, tmp_path / "bundle", "lora")
     assert add_base(folder) > 0
+    assert not list((folder / "base").glob("*.py"))
     shutil.rmtree(copy)
     moved = folder.rename(tmp_path / "elsewhere")
     np.testing.assert_allclose(tunelab.load(moved, "cpu").logits(TEXTS), logits, atol=1e-5)
+
+
+def test_code_of_a_base_goes_with_it(base: Path, tmp_path: Path) -> None:
+    """(Of a type that transformers knows too, so that it opens without running it.)"""
+    copy = tmp_path / "model"
+    shutil.copytree(base, copy)
+    values = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**values, "auto_map": {"AutoModel": "code.Model"}}))
+    (copy / "code.py").write_text("class Model: ...")
+    folder, logits = make_bundle(copy, tmp_path / "bundle", "lora")
+    add_base(folder)
+    shutil.rmtree(copy)
+    assert (folder / "base" / "code.py").is_file()
+    np.testing.assert_allclose(tunelab.load(folder, "cpu").logits(TEXTS), logits, atol=1e-5)
 
 
 def test_another_base_is_refused(base: Path, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from tunelab.errors import ConfigError
 from tunelab.measure.pairs import compare_pair, holm
 from tunelab.measure.statistics import class_f1, score_function
 from tunelab.study.agreement import agreeing
-from tunelab.study.augmented import augmented, uses_of
+from tunelab.study.augmented import _key, augmented, uses_of
 from tunelab.study.effect import effects_of
 from tunelab.study.predictions import Judged
 from tunelab.study.prepare import Prepared, prepare
@@ -124,6 +124,39 @@ def test_the_same_copies_every_time(model: Path, tmp_path: Path) -> None:
     other = augmented(plain, config.model_copy(update={"seed": 1}), "classify", uses, tmp_path / "kept")
     assert other.digest != made[0].digest
     assert len(list((tmp_path / "kept").iterdir())) == 2
+
+
+def test_copies_of_a_table_with_another_column_are_others(model: Path, tmp_path: Path) -> None:
+    """A group column is no part of what rows say, so of their digest, but it is one of the copies' columns."""
+    path = write_sentences(tmp_path / "data.csv", 60)
+    frame = pd.read_csv(path).assign(user=[f"u{i}" for i in range(60)])
+    frame.to_csv(path, index=False)
+    config, columns = AugmentConfig(recipe=("swap",)), []
+    for group in (None, "user", None):
+        data = DataConfig(folds=2, group=group)
+        plain = prepare((str(path),), "classify", data, ModelConfig(name=str(model)))
+        made = augmented(plain, config, "classify", uses_of(2), tmp_path / "kept")
+        columns.append("group" in made.table.frame)
+    assert columns == [False, True, False]
+
+
+def test_a_masked_model_that_was_trained_further_writes_other_copies(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_sentences(tmp_path / "data.csv", 60)
+    plain = prepare((str(path),), "classify", DataConfig(), ModelConfig(name=str(model)))
+    folder = make_model_folder(tmp_path / "masked")
+    monkeypatch.chdir(tmp_path)
+
+    def key(name: str) -> str:
+        return _key(plain, AugmentConfig(masked=name), "classify", ["masked"], np.arange(9))
+
+    before = key(str(folder))
+    assert key("masked") == before  # (the same folder)
+    changed = bytearray((folder / "model.safetensors").read_bytes())
+    changed[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(changed)
+    assert len({before, key("masked"), key("some/model-of-a-hub"), key("another/of-a-hub")}) == 4
 
 
 # ---- what moves along ----------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """A whole study on a tiny model: what it leaves, what it repeats, and what it does with failures."""
 
+import io
 import json
 import os
 import shutil
@@ -8,17 +9,23 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from rich.console import Console
 from tiny import make_model_folder, write_sentences
 
 import tunelab
 from tunelab.cli import main
+from tunelab.config import StudyConfig
 from tunelab.errors import OutputError, TrainingError
 from tunelab.report import warnings_text
+from tunelab.study.compare import compare
+from tunelab.study.handover import best_run, prune
+from tunelab.terminal import StudyView
 
 METHODS = ["full", "lora", "prefix"]
 SETTINGS = {"train": {"epochs": 2, "batch_size": 16}, "search": {"trials": 2}}
@@ -147,12 +154,15 @@ def test_forgetting_and_latency_are_measured(study) -> None:
             assert result.cost.latency_1_seconds > result.cost.latency_32_seconds > 0
 
 
-def test_another_variant_runs_nothing_again(study, tmp_path: Path) -> None:
-    """`--add lora.rank=2 STUDY`: only the variant's trials and runs are new."""
+def test_another_variant_runs_nothing_again(study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--add lora.rank=2 STUDY`: only the variant's trials and runs are new, where the others were made."""
     folder = tmp_path / "study"
     shutil.copytree(study.folder, folder)
     before = {p: p.stat().st_mtime_ns for p in folder.glob("runs/*/metrics.jsonl")}
+    wanted = []
+    monkeypatch.setattr(tunelab.api, "pick_device", lambda device: wanted.append(device) or "cpu")
     more = tunelab.compare(folder, add=["lora.rank=2"], progress=False)
+    assert wanted == ["cpu"]
     after = {p: p.stat().st_mtime_ns for p in folder.glob("runs/*/metrics.jsonl")}
     assert {p: after[p] for p in before} == before
     new = {p.parent.name.rsplit("-s", 1)[0] for p in set(after) - set(before)}
@@ -173,6 +183,82 @@ def test_each_method_keeps_one_bundle_and_the_others_say_why(study) -> None:
         for folder in set(folders) - set(kept):
             assert json.loads((folder / "result.json").read_text())["bundle"].startswith("removed: keep=best")
     assert not list(study.folder.rglob("checkpoints")), "no checkpoint is left of a finished run"
+
+
+def test_no_disk_need_hold_every_bundle(model: Path, data: Path, tmp_path: Path) -> None:
+    """Of a method there are two at most: the best so far, and the one that is just finished."""
+    config = StudyConfig(
+        files=(str(data),),
+        methods=("head",),
+        model={"name": str(model)},
+        data={"folds": 2},
+        effort="quick",
+        seeds=3,
+        workers=1,
+        baselines=False,
+        train={**QUICK["train"], "learning_rate": 0.001},
+    )
+    counts = []
+
+    def listener(run: str, kind: str, values: object) -> None:
+        if kind == "finished" and run.startswith("head-"):
+            counts.append(len(list(tmp_path.glob("runs/head-*/bundle"))))
+
+    found = compare(config, tmp_path, listener=listener)
+    assert counts == [1, 2, 2, 2, 2, 2, 2]  # two folds, three seeds; the refit
+    (kept,) = [path for path in tmp_path.glob("runs/head-*/bundle") if not is_refit(path.parent)]
+    best = max(
+        (record["valid"][record["deciding"]], -record["valid"]["loss"], name)
+        for name, record in records(tmp_path).items()
+        if record["kind"] == "judged"
+    )
+    assert kept.parent.name == best[-1]
+    assert found.record.results[0].cost.bundle_bytes > 0
+
+
+def test_a_study_that_goes_on_counts_the_trials_that_are_there(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    config = StudyConfig(
+        files=(str(data),),
+        methods=("head",),
+        model={"name": str(model)},
+        data={"folds": 0},
+        search={"trials": 2},
+        seeds=1,
+        baselines=False,
+        train=QUICK["train"],
+    )
+    for how in ("s)", "(was there)"):
+        text = io.StringIO()
+        with StudyView(Console(file=text, width=200)) as view:
+            compare(config, tmp_path, listener=view)
+        (line,) = [line for line in text.getvalue().splitlines() if "3/3" in line]
+        assert " head-s0-" in line
+        assert line.endswith(how)
+
+
+def test_of_equal_runs_the_one_with_a_bundle_is_the_best(tmp_path: Path) -> None:
+    """Elsewhere the bundle of the only one that has it would be removed, and none were left."""
+    works = []
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        folder.mkdir()
+        record = {"status": "finished", "deciding": "exact", "valid": {"exact": 0.5}}
+        (folder / "result.json").write_text(json.dumps(record))
+        works.append(SimpleNamespace(folder=folder, name=name))
+    (tmp_path / "two" / "bundle").mkdir()
+    assert best_run(works).name == "two"
+    prune(works)
+    assert (tmp_path / "two" / "bundle").is_dir()
+    (tmp_path / "one" / "bundle").mkdir()
+    (tmp_path / "two" / "bundle-removed" / "half").mkdir(parents=True)  # (a start was killed there)
+    prune(works)
+    assert [path.name for path in sorted(tmp_path.glob("*/*"))] == ["bundle", "result.json", "result.json"]
+
+
+def is_refit(folder: Path) -> bool:
+    return json.loads((folder / "result.json").read_text())["kind"] == "refit"
 
 
 def test_a_finished_study_is_not_run_again(study, model: Path, data: Path) -> None:
@@ -261,24 +347,24 @@ def test_a_failure_is_recorded_and_the_study_goes_on(model: Path, data: Path, tm
     assert "Traceback" in record["traceback"]
 
 
+def with_loss(code: str, data: Path, model: Path, tmp_path: Path, trials: int | None = None, **more):
+    """A study whose loss is the user's own."""
+    own = tmp_path / "own.py"
+    own.write_text(code)
+    settings = {**QUICK, "search.trials": trials, "classify.objective": f"{own}:loss"}
+    return tunelab.compare(
+        data, model=str(model), folds=0, out=tmp_path / "out", settings=settings, progress=False, **more
+    )
+
+
 def test_a_seed_that_fails_is_told_beside_its_method(model: Path, data: Path, tmp_path: Path) -> None:
     """A loss that refuses seed 1: of each method the other two are left, and the row says so."""
-    own = tmp_path / "own.py"
-    own.write_text(
+    code = (
         "import torch\n\n\ndef loss(logits, targets):\n"
         "    assert torch.initial_seed() != 1, 'not with seed 1'\n"
         "    return torch.nn.functional.cross_entropy(logits, targets)\n"
     )
-    study = tunelab.compare(
-        data,
-        methods=["head", "full"],
-        model=str(model),
-        folds=0,
-        seeds=3,
-        out=tmp_path / "out",
-        settings={**QUICK, "effort": "quick", "classify.objective": f"{own}:loss"},
-        progress=False,
-    )
+    study = with_loss(code, data, model, tmp_path, methods=["head", "full"], seeds=3, effort="quick")
     assert len(study.failures) == 2
     for result in study.record.results[:2]:
         ((run, why),) = result.failures.items()
@@ -304,6 +390,26 @@ def test_a_run_that_diverges_says_so(model: Path, data: Path, tmp_path: Path) ->
         tunelab.run(
             data, method="full", model=str(broken), out=tmp_path / "out", settings=QUICK, progress=False
         )
+
+
+def test_a_trial_that_diverges_is_one_that_took_its_time(model: Path, data: Path, tmp_path: Path) -> None:
+    """A loss that is no number in the first trial: its setting is lost, its time is counted."""
+    code = (
+        "import pathlib\nimport torch\n\nlost = None\n\n\n"
+        "def loss(logits, targets):\n"
+        "    global lost\n"
+        f"    mark = pathlib.Path({str(tmp_path / 'mark')!r})\n"
+        "    if lost is None and 10_000 <= torch.initial_seed() < 20_000:\n"
+        "        lost = not mark.exists()\n"
+        "        mark.touch()\n"
+        "    found = torch.nn.functional.cross_entropy(logits, targets)\n"
+        "    return found * float('nan') if lost else found\n"
+    )
+    study = with_loss(code, data, model, tmp_path, methods=["head"], seeds=1, workers=1, trials=2)
+    result = study.record.results[0]
+    assert sorted(trial.state for trial in result.trials) == ["complete", "failed"]
+    assert all(trial.seconds > 0 for trial in result.trials)
+    assert result.cost.tuning_seconds == pytest.approx(sum(trial.seconds for trial in result.trials))
 
 
 def test_two_at_once_in_one_folder_are_refused(model: Path, data: Path, tmp_path: Path) -> None:

@@ -17,12 +17,13 @@ from tiny import make_model_folder
 from torch import nn
 
 from tunelab.config import ModelConfig
-from tunelab.errors import ConfigError
+from tunelab.errors import ConfigError, TrainingError
 from tunelab.methods import METHODS
 from tunelab.methods.base import Tuned
 from tunelab.models import load_model, load_tokenizer, locate, settle_length
-from tunelab.study import forgetting
+from tunelab.study import compare, forgetting
 from tunelab.study.forgetting import Reference, make_reference, measure, measure_forgetting, reference
+from tunelab.study.runner import Outcome
 
 KINDS = {"llama": "causal_lm", "bert-mlm": "masked_lm", "bert": "cka"}
 COUNT = 30
@@ -326,6 +327,24 @@ def test_what_cannot_be_measured_is_told_and_no_study_dies(
     bare = SimpleNamespace(model=known.language_model().model)
     with pytest.raises(ConfigError, match="has no trunk below a task head"):
         measure(bare, known.reference(), known.base, known.config)
+
+
+def test_a_reference_that_cannot_be_made_is_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Out of memory, say: the study goes on, and does not measure forgetting."""
+
+    class Broken:
+        def __init__(self, workers: int, threads: int, listener: object) -> None:
+            assert workers == 1  # memory is not planned yet
+
+        def run(self, jobs: Any) -> list[Outcome]:
+            return [Outcome(job, error=TrainingError("signal 9")) for job in jobs]
+
+    monkeypatch.setattr(compare, "Pool", Broken)
+    prepared: Any = {"m": SimpleNamespace(model_digest="0" * 64, lean=lambda: None)}
+    notes: list[str] = []
+    pool: Any = SimpleNamespace(threads=1)
+    assert compare._references(pool, print, prepared, tmp_path, "cpu", notes) == {}
+    assert notes == ["forgetting is not measured: signal 9"]
 
 
 def test_on_the_real_encoder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

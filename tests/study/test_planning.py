@@ -275,6 +275,21 @@ def test_the_budget_is_kept_with_the_workers_that_are_left(machine: Machine) -> 
     assert [row.trials for row in narrow.rows] == [0, 0, 0]
 
 
+def test_a_budget_is_kept_however_the_model_s_folder_is_written(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--add` reads whole paths from study.yaml, where the user may have typed another one."""
+    folder = Path(machine.config.model.name).resolve()
+    monkeypatch.chdir(folder.parent)
+    search = machine.config.search.model_copy(update={"budget": "8m"})
+    for name in (f"./{folder.name}", str(folder)):
+        model = machine.config.model.model_copy(update={"name": name})
+        machine.config = machine.config.model_copy(update={"search": search, "model": model})
+        machine.plan(2.1 * GB)
+    known = json.loads((machine.root / "plan.json").read_text())
+    assert len(known["designs"]) == 1
+
+
 @pytest.mark.slow
 def test_a_real_study_goes_on_with_the_threads_that_it_began_with(
     config: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

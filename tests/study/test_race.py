@@ -60,6 +60,9 @@ def test_the_lower_loss_decides_between_equal_scores(tmp_path: Path) -> None:
     left, race = module.run_race(scouts, executor, prepared, SimpleNamespace(), planned)  # type: ignore[arg-type]
     assert [(stop.name, stop.step) for stop in race.stops] == [("b", 4), ("d", 4), ("c", 8)]
     assert left == {"a"}
+    # those that an earlier verdict has are yardsticks: the study is extended, and keeps its table
+    left, race = module.run_race(scouts, executor, prepared, SimpleNamespace(), planned, {"c", "d"})  # type: ignore[arg-type]
+    assert (left, [stop.name for stop in race.stops]) == ({"a", "c", "d"}, ["b"])
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from tunelab.study.earlier import replaced
 from tunelab.study.own_files import named, resolved
 from tunelab.study.prepare import Prepared, prepare
 from tunelab.study.run import features_key, run_folder
+from tunelab.study.settled import device_of
 from tunelab.study.tuning import run_config
 
 
@@ -250,3 +251,12 @@ def test_a_study_in_the_place_of_another_is_told(config: StudyConfig, tmp_path: 
     record["config"]["no_such_setting"] = 1
     (tmp_path / "study.json").write_text(json.dumps(record), encoding="utf-8")
     assert "settings that this version does not know" in replaced(tmp_path, first)[0]
+
+
+def test_a_study_that_is_extended_stays_on_its_device(tmp_path: Path) -> None:
+    """Runs of another device are other runs: all would be made again."""
+    assert device_of(tmp_path) == "auto"
+    (tmp_path / "plan.json").write_text(json.dumps({"threads": {}}))
+    assert device_of(tmp_path) == "auto"
+    (tmp_path / "plan.json").write_text(json.dumps({"device": "cpu"}))
+    assert device_of(tmp_path) == "cpu"

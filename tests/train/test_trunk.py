@@ -2,10 +2,12 @@
 
 import contextlib
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,11 +16,13 @@ from models_zoo import ARCHITECTURES, make_model
 from toys import FLOAT32, toy_examples, train_toy
 
 from tunelab import methods
-from tunelab.config import TrainConfig
+from tunelab.config import SpeedConfig, TrainConfig
 from tunelab.data.batch import PASS
 from tunelab.methods.base import Tuned
 from tunelab.methods.structure import find_structure
+from tunelab.train import trunk as trunk_file
 from tunelab.train.evaluate import predict_logits
+from tunelab.train.levers import faster_judging
 from tunelab.train.precision import Precision
 from tunelab.train.trunk import cached_trunk
 
@@ -169,6 +173,28 @@ def test_it_is_built_once_for_all_who_want_it_at_the_same_time(tmp_path: Path) -
     assert len({(note, seconds, logits) for _, note, seconds, logits in found}) == 1
     assert found[0][1] == ""
     assert len(list(tmp_path.glob("trunk-*"))) == 1
+
+
+def test_who_waits_for_another_s_computation_does_not_count_it_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What judging took and what it was spared add up to what it takes alone, whoever computed it."""
+
+    def slow(plan: Any, path: Path, states: Callable[[], Any]) -> None:
+        build(plan, path, lambda: (time.sleep(1), states())[1])
+
+    build = trunk_file._build
+    monkeypatch.setattr(trunk_file, "_build", slow)
+
+    def judge(tuned: Tuned) -> float:
+        began = time.monotonic()
+        with faster_judging(tuned, toy_examples(), SpeedConfig(), FLOAT32, tmp_path, "key") as (_, spared):
+            return time.monotonic() - began + spared
+
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(judge, [make("head") for _ in range(3)]))
+    (path,) = tmp_path.glob("trunk-*")
+    assert all(1 <= seconds < 1.7 for seconds in [*found, judge(make("head"))]), (path, found)
 
 
 def test_other_rows_levels_precisions_and_keys_have_files_of_their_own(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import shutil
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from tunelab.config import ModelConfig, build
 from tunelab.errors import BundleError, ConfigError, ModelError
 from tunelab.files import file_digest, folder_atomically, output_errors, write_json
 from tunelab.methods.base import Method, Tuned
-from tunelab.models import Located, fingerprint, load_model, load_tokenizer, locate
+from tunelab.models import Located, fingerprint, load_model, load_tokenizer, locate, own_code
 from tunelab.provenance import versions
 from tunelab.serve.card import model_card
 from tunelab.tasks.base import Task
@@ -153,9 +154,8 @@ def add_base(folder: Path) -> int:
         return 0
     source = _base(folder, manifest["base"], _model_config(manifest, folder / "tunelab.json")).folder
     with output_errors(target), folder_atomically(target) as work:
-        for pattern in _BASE_FILES:
-            for path in source.glob(pattern):
-                shutil.copyfile(path, work / path.name)
+        for path in (*chain(*map(source.glob, _BASE_FILES)), *own_code(source)):
+            shutil.copyfile(path, work / path.name)
     return bundle_bytes(target)
 
 

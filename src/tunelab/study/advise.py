@@ -18,7 +18,7 @@ from tunelab import tasks
 from tunelab.config import ModelConfig, StudyConfig, parse_settings
 from tunelab.data.check import Finding, drop_unusable, stop_on_errors
 from tunelab.errors import ConfigError, DataError
-from tunelab.models import DEFAULT_LENGTH, PACKAGED, locate
+from tunelab.models import DEFAULT_LENGTH, PACKAGED, configuration, locate
 from tunelab.study.catalogue import CATALOGUE, Known, find_known, kind_of, shape_of
 from tunelab.study.estimate import Machine, measure_machine
 from tunelab.study.facts import DataFacts, facts_of
@@ -116,7 +116,7 @@ def _own(name: str) -> Known:
             f"{', '.join(known.name for known in CATALOGUE)}"
         )
     folder = locate(ModelConfig(name=name)).folder
-    values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    values = configuration(folder)
     shape = shape_of(values)
     if shape is None:
         raise ConfigError(

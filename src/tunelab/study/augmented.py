@@ -21,6 +21,7 @@ from tunelab.data.augment.items import items_of
 from tunelab.data.findings import rows_of
 from tunelab.data.plain import normalised
 from tunelab.files import file_digest, output_errors, write_atomically, write_json
+from tunelab.models import Located, fingerprint
 from tunelab.provenance import versions
 from tunelab.study.agreement import CHECKED, agreeing
 from tunelab.study.copies import Copies, Use
@@ -140,19 +141,28 @@ def _key(prepared: Prepared, config: AugmentConfig, task: str, names: Sequence[s
     own = "masked" in names and config.masked is None
     parts = [
         _FORMAT,
-        config.model_dump_json(exclude={"recipe", "synonyms", "keep", "check"}),
+        config.model_dump_json(exclude={"recipe", "synonyms", "keep", "check", "translators", "masked"}),
         task,
         *names,
         *(file_digest(Path(file).expanduser()) for file in config.synonyms),
         "keep",
         *(file_digest(Path(file).expanduser()) for file in config.keep),
         prepared.digest,
+        *prepared.table.frame.columns,
+        *map(_weights, (*config.translators, config.masked or "")),
         hashlib.sha256(np.ascontiguousarray(rows).data).hexdigest(),
         prepared.model_digest if own else "",
         versions()["tunelab"],
         *(f"{name} {_version(name)}" for name in ("jieba", "pypinyin")),  # (they decide what is left alone)
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def _weights(name: str) -> str:
+    """Of a model in a folder what it is, as it may be trained further there; a hub's is known by its name."""
+    folder = Path(name).expanduser()
+    known = bool(name) and (folder / "config.json").is_file()
+    return fingerprint(Located(name, folder.resolve())) if known else name
 
 
 def _version(package: str) -> str:

@@ -16,7 +16,6 @@ from tunelab.config import RunConfig, StudyConfig, build
 from tunelab.data.check import Finding
 from tunelab.errors import ConfigError, TrainingError
 from tunelab.files import output_errors, write_atomically, write_json
-from tunelab.measure.cost import check_disk
 from tunelab.models import model_settings
 from tunelab.provenance import versions
 from tunelab.records import Race, StudyRecord
@@ -25,18 +24,19 @@ from tunelab.study.augmented import augmented, uses_of
 from tunelab.study.baselines import OF_A_MODEL, baselines_of
 from tunelab.study.budget import Planned
 from tunelab.study.candidates import Candidate, candidates, firsts_of
-from tunelab.study.common import check_attention, check_trackers, locked, model_bytes
+from tunelab.study.common import check_attention, check_trackers, locked
 from tunelab.study.default_model import with_model
+from tunelab.study.disk import check_disk, float32_bytes, share_of
 from tunelab.study.earlier import replaced
-from tunelab.study.execute import Executor, Listener, Work
+from tunelab.study.execute import After, Executor, Listener, Work, finished
 from tunelab.study.handover import best_run, hand_over, prune, refit_work
-from tunelab.study.own_files import in_settings, in_variant, resolved
 from tunelab.study.planning import Planning, make_plan
 from tunelab.study.prepare import Prepared, prepare, which
 from tunelab.study.race import enough_evaluations, run_race
 from tunelab.study.rewarding import stamps
 from tunelab.study.run import read_record
 from tunelab.study.runner import Job, Pool, plan_workers
+from tunelab.study.settled import from_anywhere, judged_in
 from tunelab.study.tuning import Design, Tuning, run_config
 from tunelab.study.untouched import key_of
 from tunelab.study.verdict import Evidence, conclude
@@ -152,9 +152,6 @@ def compare(
         with output_errors(root):
             _write_record(root, record)
         bundle = _winner(opened, done, record)
-        if config.keep == "best":
-            for works in done.judged.values():
-                prune(works)
         shutil.rmtree(root / "features", ignore_errors=True)
         return Study(root, record, bundle, opened.first.findings, dict(record.failures))
 
@@ -214,8 +211,10 @@ def _open(config: StudyConfig, root: Path, device: str, listener: Listener, fres
         _clear(root)
     _check_other_data(root, config)
     more = _augment_all(config, prepared, root, device, listener)
-    check_disk(root, max(map(model_bytes, prepared.values())), workers)
     design = Design(config, len(first.splits))
+    kept = 1 if config.keep == "best" else design.folds * design.seeds
+    shares = [share_of(row.method, row.settings, prepared[row.model.name]) for row in entries]
+    check_disk(root, shares, max(map(float32_bytes, prepared.values())), workers, kept)
     if config.race and not first.task(config).classes:
         raise ConfigError(
             f"race: task {config.task} answers with numbers here, and the race's limits are made for "
@@ -234,7 +233,7 @@ def _carry_out(opened: _Opened, notes: list[str]) -> _Done:
     opened.listener("", "prepared", {"prepared": opened.first, **told})
     with output_errors(root):
         _write_study(root, config, opened.first)
-    references = _references(pool, opened.prepared, root, device, notes)
+    references = _references(pool, opened.listener, opened.prepared, root, device, notes)
     executor = Executor(pool, root, opened.every, device, opened.listener, references)
     planning = Planning(config, opened.entries, opened.every, executor, references)
     planned, failed = make_plan(planning, opened.design)
@@ -245,7 +244,9 @@ def _carry_out(opened: _Opened, notes: list[str]) -> _Done:
     tuning = Tuning(config, opened.design, entries, opened.prepared, executor, root)
     race = None
     if config.race:
-        left, race = run_race(tuning.scouts(), executor, opened.prepared, opened.design, planned)
+        scouts = tuning.scouts()
+        kept = {name for name in judged_in(root) if name in scouts and finished(scouts[name].folder)}
+        left, race = run_race(scouts, executor, opened.prepared, opened.design, planned, kept)
         stopped = {entry.name for entry in entries} - left
         tuning.leave(stopped)
         entries = [entry for entry in entries if entry.name in left]
@@ -253,7 +254,7 @@ def _carry_out(opened: _Opened, notes: list[str]) -> _Done:
     extra = _baseline_jobs(config, entries, opened.prepared, root, device) if config.baselines else {}
     opened.listener("", "planned", {"runs": planned.runs})
     unfinished = [job for job in chain(*extra.values()) if not _finished(job)]
-    executor.run(tuning.first(), tuning.after, unfinished)
+    executor.run(tuning.first(), _keeping_the_best(config, tuning), unfinished)
     judged = {
         name: [work for work in works if work.name not in executor.failures]
         for name, works in tuning.judged.items()
@@ -267,6 +268,17 @@ def _carry_out(opened: _Opened, notes: list[str]) -> _Done:
         for name, jobs in extra.items()
     }
     return _Done(entries, executor, planned, tuning, race, judged, baselines, notes)
+
+
+def _keeping_the_best(config: StudyConfig, tuning: Tuning) -> After:
+    """What follows a run. Of a method's finished ones the best keeps its bundle: no disk need hold all."""
+
+    def after(work: Work, record: dict[str, Any] | None) -> list[Work]:
+        if config.keep == "best" and work.kind == "judged" and finished(work.folder):
+            prune([each for each in tuning.judged[work.candidate] if finished(each.folder)])
+        return tuning.after(work, record)
+
+    return after
 
 
 def _evidence(opened: _Opened, done: _Done) -> Evidence:
@@ -359,7 +371,12 @@ def _augment_all(
 
 
 def _references(
-    pool: Pool, prepared: Mapping[str, Prepared], root: Path, device: str, notes: list[str]
+    pool: Pool,
+    listener: Listener,
+    prepared: Mapping[str, Prepared],
+    root: Path,
+    device: str,
+    notes: list[str],
 ) -> dict[str, Path]:
     """What each untouched model does on general text: the baseline of forgetting."""
     paths = {name: root / "reference" / f"{each.model_digest[:16]}.npz" for name, each in prepared.items()}
@@ -368,10 +385,11 @@ def _references(
         for name, path in paths.items()
         if not path.is_file()
     )
-    for outcome in pool.run(jobs):
+    for outcome in Pool(1, pool.threads, listener).run(jobs):  # (memory is not planned yet)
         if outcome.error is not None:
-            raise outcome.error
-        if outcome.value is not None:
+            notes.append(f"forgetting is not measured: {outcome.error}")
+            listener(outcome.job.name, "note", {"note": notes[-1]})
+        elif outcome.value is not None:
             notes.append(outcome.value)
     return {name: path for name, path in paths.items() if path.is_file()}
 
@@ -488,25 +506,8 @@ def _check_other_data(root: Path, config: StudyConfig) -> None:
             )
 
 
-def _resolved(model: str) -> str:
-    """A local model's folder from anywhere; other names as they are."""
-    path = Path(model).expanduser()
-    return str(path.resolve()) if path.is_dir() else model
-
-
 def _write_study(root: Path, config: StudyConfig, prepared: Prepared) -> None:
-    values: dict[str, Any] = config.model_dump(mode="json")
-    values["files"] = [str(Path(f).resolve()) for f in config.files]
-    values["model"]["name"] = _resolved(config.model.name)
-    values["models"] = [_resolved(name) for name in config.models]
-    values["task_settings"] = in_settings(resolved, values["task_settings"])
-    values["variants"] = [in_variant(resolved, variant) for variant in config.variants]
-    new = values["augment"]
-    new["synonyms"] = [str(Path(f).expanduser().resolve()) for f in config.augment.synonyms]
-    new["keep"] = [str(Path(f).expanduser().resolve()) for f in config.augment.keep]
-    new["translators"] = [_resolved(name) for name in config.augment.translators]
-    new["masked"] = _resolved(config.augment.masked) if config.augment.masked else None
-    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    text = yaml.safe_dump(from_anywhere(config), sort_keys=False, allow_unicode=True)
     write_atomically(root / "study.yaml", text.encode("utf-8"))
     write_json(root / "findings.json", [finding.as_dict() for finding in prepared.findings])
 

@@ -15,7 +15,7 @@ from tunelab.study.run import Bars, Kind, read_record, run_folder
 from tunelab.study.runner import Job, Outcome, Pool
 from tunelab.study.worker import halted_run, train_run, trial_run, verify_run
 
-__all__ = ["Executor", "Listener", "Work", "finished"]
+__all__ = ["After", "Executor", "Listener", "Work", "finished"]
 
 #: (run name or "", kind, values): see `tunelab.terminal`.
 Listener = Callable[[str, str, Mapping[str, Any]], None]
@@ -47,7 +47,8 @@ After = Callable[[Work, dict[str, Any] | None], Iterable[Work]]
 
 
 class Executor:
-    """Keeps the workers busy. `failures`: run -> what went wrong; `problems`: the errors themselves."""
+    """Keeps the workers busy. `failures`: run -> what went wrong; `problems`: the errors themselves; `lost`:
+    the seconds of those that failed."""
 
     def __init__(
         self,
@@ -64,6 +65,7 @@ class Executor:
         self.listener = listener
         self.failures: dict[str, str] = {}
         self.problems: dict[str, BaseException] = {}
+        self.lost: dict[str, float] = {}
         self._prepared = prepared
         self._lean = {name: value.lean() for name, value in prepared.items()}
         self._references = references or {}
@@ -173,6 +175,7 @@ class Executor:
 
     def _failed(self, outcome: Outcome, work: Work | None) -> None:
         assert outcome.error is not None
+        self.lost[outcome.job.name] = outcome.seconds
         self._note_failure(outcome.job.name, outcome.error)
         if work is not None and _status(work.folder) != "unverified":  # what is trained is not thrown away
             _record_failure(work, outcome)

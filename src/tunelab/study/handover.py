@@ -53,17 +53,17 @@ def hand_over(executor: Executor, work: Work, prepared: Prepared, root: Path) ->
 
 
 def best_run(works: Sequence[Work]) -> Work:
-    """The run that was best on validation; ties go to the lower validation loss."""
+    """The run that was best on validation; of equal ones of the lower loss, then with a bundle."""
 
-    def key(work: Work) -> tuple[float, float]:
-        record = read_record(work.folder)
-        return record["valid"][record["deciding"]], -record["valid"].get("loss", 0.0)
+    def key(work: Work) -> tuple[float, float, bool]:
+        record, kept = read_record(work.folder), (work.folder / "bundle").is_dir()
+        return record["valid"][record["deciding"]], -record["valid"].get("loss", 0.0), kept
 
     return max(works, key=key)
 
 
 def prune(works: Sequence[Work]) -> None:
-    """Of one method only the run that was best on validation keeps its bundle on disk."""
+    """Of one method's finished runs only the one that was best on validation keeps its bundle on disk."""
     best = best_run(works)
     for work in works:
         if work is not best and (work.folder / "bundle").is_dir():

@@ -6,12 +6,12 @@ others.
 """
 
 import contextlib
-import json
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 
 from tunelab import tasks
 from tunelab.config import RunConfig
+from tunelab.models import configuration
 from tunelab.provenance import available_memory
 from tunelab.study.catalogue import Shape, shape_of
 from tunelab.study.estimate import FACTOR, Load, Machine, cost, family_of
@@ -51,7 +51,7 @@ def expected_bytes(config: RunConfig, prepared: Prepared, device: str) -> float:
 
 def _shape(prepared: Prepared) -> Shape | None:
     """Of the pretrained model, where its family is counted."""
-    values = json.loads((prepared.base.folder / "config.json").read_text(encoding="utf-8"))
+    values = configuration(prepared.base.folder)
     with contextlib.suppress(KeyError):  # a known family whose file leaves to a default what is counted by
         return shape_of(values)
     return None

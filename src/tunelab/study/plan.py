@@ -42,9 +42,11 @@ from tunelab.train.schedule import total_steps
 __all__ = ["Probe", "evaluation_tokens", "predict_memory", "predict_seconds", "probe_run"]
 
 #: Optimizer steps that are timed. Methods that change while they train (gradual) pass all their phases in
-#: them, and so they do in the few steps before, after which memory grows by new batch sizes alone.
+#: them, and most in the few steps before, after which memory grows by new batch sizes alone. (With 3 steps
+#: before them gradual's memory rose all through its last phase, and it was told 8 to 25 % too much.)
 _STEPS = 16
 _WARM = 3
+_WARM_CHANGING = 6
 _MOST = 64  # steps, where a round has many
 _EVALUATED = 6  # batches
 _WRITTEN = 16  # answers
@@ -142,6 +144,7 @@ def _learning(
     watch = _Watch(precision.device)
     own = improving(config, prepared, task, tuned, folder, precision) if task.online else None
     period = own.steps(config.train.batch_size) if own else 0
+    warm = _WARM if type(tuned).on_progress is Tuned.on_progress else _WARM_CHANGING
     planned = max(_STEPS, min(2 * period, _MOST) + 1)
     objective = own.objective if own else task.objective_of(tuned.model)
     evaluations = _evaluations(prepared, config)
@@ -169,7 +172,7 @@ def _learning(
             )
 
         with contextlib.suppress(Stopped):
-            steps(_WARM, largest, folder / "warm", lambda: False)
+            steps(warm, largest, folder / "warm", lambda: False)
             watch.clear()
             if own:
                 own.forget()

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from tunelab.config import StudyConfig, seconds_of
 from tunelab.files import output_errors, write_json
 from tunelab.provenance import available_memory, cores
@@ -28,6 +30,7 @@ from tunelab.study.memory import at_once, expected_bytes, probed
 from tunelab.study.plan import Probe
 from tunelab.study.prepare import Prepared, which
 from tunelab.study.runner import Job, Pool
+from tunelab.study.settled import from_anywhere
 from tunelab.study.tuning import Design, run_config
 from tunelab.study.worker import probe
 
@@ -40,7 +43,8 @@ def make_plan(planning: "Planning", design: Design) -> tuple[Planned, set[str]]:
     planned, failed, notes = planning.fitted(design)
     config = planning.config
     if config.search.budget is not None and planned.entries:
-        fitted = config.model_dump(mode="json", exclude={"files", "variants", "keep", "workers"})
+        left = ("files", "variants", "keep", "workers")
+        fitted = {name: value for name, value in from_anywhere(config).items() if name not in left}
         digests = sorted(each.digest for each in planning.prepared.values())
         key = hashlib.sha256(json.dumps([fitted, digests]).encode()).hexdigest()
         designs = planning.known["designs"]
@@ -72,6 +76,7 @@ class Planning:
         known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"threads": {}}
         empty: dict[str, Any] = {"probes": {}, "seconds": {}, "designs": {}}
         self.known = {**empty, **known}
+        self.known["device"] = torch.device(self.executor.device).type
         # A plan that says nothing of threads was made for those that were given.
         self.known.setdefault("threads", {self._given: self.executor.pool.threads})
 

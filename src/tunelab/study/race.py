@@ -6,7 +6,7 @@ stopped gets no further trial and no seed, and is not in the table. Those that g
 are the same, to the bit, as they would be had they raced against nobody.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,10 +38,13 @@ def run_race(
     prepared: Mapping[str, Prepared],
     design: Design,
     planned: Planned,
+    kept: Collection[str] = (),
 ) -> tuple[set[str], Race]:
     """Runs every method's first training rung by rung; returns who is left, and what was saved.
 
-    A method whose training fails goes on: its failure is found and told where all others are.
+    kept: methods that have been judged already (the study is extended): the others are held against them, and
+    nothing is saved by stopping them. A method whose training fails goes on: its failure is found and told
+    where all others are.
     """
     alive = dict(scouts)
     stops: list[Stop] = []
@@ -65,6 +68,8 @@ def run_race(
         entries = [_entry(name, alive[name], record, rung.share, prepared) for name, record in found.items()]
         decision = decide(entries, rung.share)
         for stop in decision.stops:
+            if stop.name in kept:
+                continue
             work = alive.pop(stop.name)
             own = prepared[work.config.model.name]
             steps = total_steps(len(own.rows(own.split(work.config.fold).train)), work.config.train)

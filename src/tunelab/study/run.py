@@ -582,6 +582,9 @@ def restore_bundle(folder: Path) -> None:
 def remove_bundle(folder: Path, reason: str) -> None:
     """Removes a run's weights and writes into its record that and why."""
     record = read_record(folder)
-    shutil.rmtree(folder / "bundle", ignore_errors=True)
+    away = folder / "bundle-removed"
+    shutil.rmtree(away, ignore_errors=True)  # (of a start that was killed just here)
+    (folder / "bundle").replace(away)  # (so that no half of a bundle is taken for one)
+    shutil.rmtree(away, ignore_errors=True)
     record["bundle"] = f"removed: {reason}"
     write_json(folder / "result.json", record)

@@ -45,12 +45,13 @@ class Job:
 
 @dataclass
 class Outcome:
-    """What became of a job: its value, or the error with its traceback."""
+    """What became of a job: its value, or the error with its traceback; seconds: since its worker began."""
 
     job: Job
     value: Any = None
     error: BaseException | None = None
     details: str = ""
+    seconds: float = 0.0
 
 
 @dataclass
@@ -60,6 +61,7 @@ class _Worker:
     pipe: multiprocessing.connection.Connection
     outcome: Outcome | None = None
     stopped: bool = field(default=False)
+    began: float = field(default_factory=time.monotonic)
 
 
 def plan_workers(wanted: int, device: str) -> tuple[int, int]:
@@ -114,6 +116,7 @@ class Pool:
                     active.remove(worker)
                     worker.process.join()
                     assert worker.outcome is not None
+                    worker.outcome.seconds = time.monotonic() - worker.began
                     yield worker.outcome
         except KeyboardInterrupt:  # here, or thrown in by the caller
             self._stop(active)

@@ -8,11 +8,11 @@ from typing import Any
 from tunelab import methods
 from tunelab.config import RunConfig
 from tunelab.errors import ConfigError
-from tunelab.measure.cost import check_disk
 from tunelab.study.asking import check_asking
 from tunelab.study.augmented import augmented, uses_of
-from tunelab.study.common import check_attention, check_trackers, locked, model_bytes
+from tunelab.study.common import check_attention, check_trackers, locked
 from tunelab.study.default_model import with_model
+from tunelab.study.disk import check_disk, float32_bytes, share_of
 from tunelab.study.execute import Executor, Listener
 from tunelab.study.prepare import prepare, which
 from tunelab.study.recipes import check_recipe
@@ -47,7 +47,8 @@ def run_single(
         prepared = prepare(config.files, config.task, config.data, config.model, config.task_settings)
         prepared = replace(prepared, features=root / "features")
         check_asking(prepared.task(config), prepared, device)
-        check_disk(root, model_bytes(prepared), 1)
+        share = share_of(config.method, config.settings, prepared)
+        check_disk(root, [share], float32_bytes(prepared), 1)
         if config.fold >= len(prepared.splits):
             raise ConfigError(f"there is no fold {config.fold}: this study has {len(prepared.splits)}")
         if config.augment.recipe:

@@ -148,7 +148,8 @@ class Tuning:
                 # The machine's fault (memory, disk, a signal): the same command tries this trial again.
                 self.failures[work.candidate] = f"a trial of {work.candidate} failed: {problem}"
                 return []
-            about = {"seconds": 0.0, "score": None, "loss": None, "state": "failed", "run": work.name}
+            lost = self._executor.lost.get(work.name, 0.0)  # (with its start: a lost run has no other count)
+            about = {"seconds": lost, "score": None, "loss": None, "state": "failed", "run": work.name}
             tuner.tell(work.number, None, "failed", about)
         else:
             valid, cost = record["valid"], record["cost"]
@@ -195,6 +196,8 @@ class Tuning:
             self._design.trials,
             self._config.search.seed,
         )
+        for trial in self._tuners[entry.name, fold].trials(fold):
+            self._executor.listener(trial.run, "recalled", {})
         return self._next(entry, fold)
 
     def _next(self, entry: Candidate, fold: int) -> list[Work]:
