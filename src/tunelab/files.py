@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tunelab.errors import OutputError
+from tunelab.errors import OutputError, TunelabError
 
 __all__ = [
     "cache_folder",
@@ -25,6 +25,12 @@ __all__ = [
     "write_atomically",
     "write_json",
 ]
+
+#: What else a place says of itself, to every file (a stick's FAT32: none of more than 4 GB).
+_REFUSED = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
+)
 
 
 def cache_folder() -> Path:
@@ -41,18 +47,33 @@ def output_errors(where: Path) -> Iterator[None]:
     """Turns "disk full" and "not allowed" into an `OutputError` that says where and what to do."""
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        number = _system_error(error)
+        if number in (errno.ENOSPC, errno.EDQUOT):
             free = shutil.disk_usage(_existing(where)).free / 1e6
             raise OutputError(
                 f"the disk is full: {where} cannot be written ({free:.0f} MB free). What was finished before "
                 "is kept; free some space, or give another folder with --out, and run the same command again"
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST):
+        if number in _REFUSED:
             raise OutputError(
-                f"{where} cannot be written: {os.strerror(error.errno)}; give another place with --out"
+                f"{where} cannot be written: {os.strerror(number)}; give another place with --out"
             ) from error
         raise
+
+
+def _system_error(error: Exception) -> int | None:
+    """The system's number, which some tell in words alone: libraries written in Rust ("(os error 28)"),
+    `shutil` of many files at once ("[Errno 28]"), SQLite."""
+    if isinstance(error, TunelabError):
+        return None
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    told = str(error)
+    number = re.search(r"(?:\[Errno |\(os error |Os \{ code: )(\d+)", told)
+    if number is not None:
+        return int(number[1])
+    return errno.ENOSPC if "database or disk is full" in told else None
 
 
 def _existing(path: Path) -> Path:

@@ -154,6 +154,36 @@ def test_forgetting_and_latency_are_measured(study) -> None:
             assert result.cost.latency_1_seconds > result.cost.latency_32_seconds > 0
 
 
+def test_a_mean_over_some_runs_alone_is_told(study, model: Path, data: Path, tmp_path: Path) -> None:
+    """Forgetting of one run of four is not known: the mean is over three, and a note says so."""
+    folder = tmp_path / "study"
+    shutil.copytree(study.folder, folder)
+    (before,) = [r for r in study.record.results if r.name == "full"]
+    values = []
+    for number, name in enumerate(before.runs):
+        path = folder / "runs" / name / "result.json"
+        record = json.loads(path.read_text())
+        values.append(record["forgetting"]["value"])
+        path.write_text(json.dumps({**record, "forgetting": record["forgetting"] if number else None}))
+    again = tunelab.compare(
+        data,
+        methods=METHODS,
+        model=str(model),
+        folds=2,
+        seeds=2,
+        out=folder,
+        settings=SETTINGS,
+        progress=False,
+    )
+    (after,) = [r for r in again.record.results if r.name == "full"]
+    assert before.forgetting.value == pytest.approx(np.mean(values))
+    assert after.forgetting.value == pytest.approx(np.mean(values[1:]))
+    assert [note for note in again.notes if "forgetting" in note] == [
+        "forgetting of full is the mean over 3 of its 4 runs: of the others it is not known"
+    ]
+    assert not [note for note in study.notes if "forgetting" in note]
+
+
 def test_another_variant_runs_nothing_again(study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`--add lora.rank=2 STUDY`: only the variant's trials and runs are new, where the others were made."""
     folder = tmp_path / "study"

@@ -17,7 +17,7 @@ from tiny import make_model_folder
 from torch import nn
 
 from tunelab.config import ModelConfig
-from tunelab.errors import ConfigError, TrainingError
+from tunelab.errors import ConfigError, OutputError, TrainingError
 from tunelab.methods import METHODS
 from tunelab.methods.base import Tuned
 from tunelab.models import load_model, load_tokenizer, locate, settle_length
@@ -333,11 +333,13 @@ def test_a_reference_that_cannot_be_made_is_a_note(tmp_path: Path, monkeypatch: 
     """Out of memory, say: the study goes on, and does not measure forgetting."""
 
     class Broken:
+        error: Exception = TrainingError("signal 9")
+
         def __init__(self, workers: int, threads: int, listener: object) -> None:
             assert workers == 1  # memory is not planned yet
 
         def run(self, jobs: Any) -> list[Outcome]:
-            return [Outcome(job, error=TrainingError("signal 9")) for job in jobs]
+            return [Outcome(job, error=self.error) for job in jobs]
 
     monkeypatch.setattr(compare, "Pool", Broken)
     prepared: Any = {"m": SimpleNamespace(model_digest="0" * 64, lean=lambda: None)}
@@ -345,6 +347,9 @@ def test_a_reference_that_cannot_be_made_is_a_note(tmp_path: Path, monkeypatch: 
     pool: Any = SimpleNamespace(threads=1)
     assert compare._references(pool, print, prepared, tmp_path, "cpu", notes) == {}
     assert notes == ["forgetting is not measured: signal 9"]
+    Broken.error = OutputError("the disk is full")  # nothing else could be written either
+    with pytest.raises(OutputError):
+        compare._references(pool, print, prepared, tmp_path, "cpu", notes)
 
 
 def test_on_the_real_encoder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import yaml
 from tunelab import methods, tasks
 from tunelab.config import RunConfig, StudyConfig, build
 from tunelab.data.check import Finding
-from tunelab.errors import ConfigError, TrainingError
+from tunelab.errors import ConfigError, OutputError, TrainingError
 from tunelab.files import output_errors, write_atomically, write_json
 from tunelab.models import model_settings
 from tunelab.provenance import versions
@@ -386,6 +386,8 @@ def _references(
         if not path.is_file()
     )
     for outcome in Pool(1, pool.threads, listener).run(jobs):  # (memory is not planned yet)
+        if isinstance(outcome.error, OutputError):
+            raise outcome.error
         if outcome.error is not None:
             notes.append(f"forgetting is not measured: {outcome.error}")
             listener(outcome.job.name, "note", {"note": notes[-1]})

@@ -1,13 +1,14 @@
 """Does runs: what is finished is not done again, what fails is recorded, and each bundle is verified."""
 
+import contextlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tunelab.config import RunConfig
-from tunelab.errors import TrainingError
+from tunelab.errors import OutputError, Stopped, TrainingError
 from tunelab.files import output_errors, write_json
 from tunelab.provenance import versions
 from tunelab.study.prepare import Prepared, which
@@ -88,6 +89,8 @@ class Executor:
 
         Raises:
             Stopped: on Ctrl-C, as `Pool.run`.
+            OutputError: the folder cannot be written, as every other run would find; those at work are
+                stopped as on Ctrl-C.
         """
         jobs: deque[Job] = deque(extra)
         by_name: dict[str, Work] = {}
@@ -114,7 +117,7 @@ class Executor:
         for first in works:
             admit(first)
         outcomes = self.pool.run(jobs)
-        try:
+        with self._in_order(outcomes):
             for outcome in outcomes:
                 work = by_name.get(outcome.job.name)
                 if outcome.error is not None:
@@ -134,12 +137,22 @@ class Executor:
                     self.listener(work.name, "failed", {"record": outcome.value})
                     done(work, None)
                 else:
-                    self.listener(
-                        work.name, "finished", {"record": outcome.value, "again": False, "work": work}
-                    )
+                    about = {"record": outcome.value, "again": False, "work": work}
+                    self.listener(work.name, "finished", about)
                     done(work, outcome.value)
-        except KeyboardInterrupt as error:  # between two outcomes: the pool stops its workers in order
+
+    @contextlib.contextmanager
+    def _in_order(self, outcomes: Generator[Outcome, None, None]) -> Iterator[None]:
+        """Stops the workers in order where the caller is stopped between two outcomes, or cannot write."""
+        try:
+            with output_errors(self.root):
+                yield
+        except KeyboardInterrupt as error:
             outcomes.throw(error)
+        except OutputError:
+            with contextlib.suppress(Stopped, StopIteration):
+                outcomes.throw(KeyboardInterrupt())
+            raise
 
     def probe(self, outcomes: Iterable[Outcome], works: Mapping[str, Work]) -> Iterator[tuple[str, Any]]:
         """What became of probes; gives (name, what was measured), or None where the method failed already:
@@ -175,6 +188,8 @@ class Executor:
 
     def _failed(self, outcome: Outcome, work: Work | None) -> None:
         assert outcome.error is not None
+        if isinstance(outcome.error, OutputError):  # the folder's fault: every other run would fail by it
+            raise outcome.error
         self.lost[outcome.job.name] = outcome.seconds
         self._note_failure(outcome.job.name, outcome.error)
         if work is not None and _status(work.folder) != "unverified":  # what is trained is not thrown away

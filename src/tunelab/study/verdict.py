@@ -192,7 +192,19 @@ def _gathered(evidence: Evidence, task: Task) -> tuple[list[Judged], list[str]]:
         name, error = next(iter(evidence.failures.items()), ("", "no run finished"))
         raise TrainingError(f"no method finished on all folds. The first failure, {name}: {error}")
     notes += _counts(found[0])
+    notes += filter(None, map(_unmeasured, found))
     return found, notes
+
+
+def _unmeasured(judged: Judged) -> str:
+    """That forgetting is known of some of a method's runs alone, if so."""
+    known = [bool(read_record(folder).get("forgetting")) for folder in judged.folders]
+    if all(known) or not any(known):
+        return ""
+    return (
+        f"forgetting of {judged.name} is the mean over {sum(known)} of its {len(known)} runs: of the others "
+        "it is not known"
+    )
 
 
 def _counts(judged: Judged) -> list[str]:

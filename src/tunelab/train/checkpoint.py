@@ -9,7 +9,6 @@ import hashlib
 import json
 import logging
 import random
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -83,13 +81,7 @@ def _read(path: Path) -> Snapshot:
 def _write(path: Path, tensors: Mapping[str, Tensor]) -> str:
     """Writes tensors from where they lie in memory (from a GPU by a copy), and returns the file's SHA-256."""
     with file_atomically(path) as work:
-        try:
-            save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, work)
-        except SafetensorError as error:  # which tells the system's in words: "... (os error 28)"
-            number = re.search(r"(?:os error|code:) (\d+)", str(error))
-            if number is None:
-                raise
-            raise OSError(int(number[1]), str(error)) from error  # a full disk is known as one
+        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, work)
         return file_digest(work)
 
 

@@ -51,7 +51,8 @@ class Journal:
                 kept.append(line)
                 if entry["kind"] == "note":
                     self.notes.append(entry["note"])
-        write_atomically(self.path, "".join(line + "\n" for line in kept).encode("utf-8"))
+        with output_errors(self.path):
+            write_atomically(self.path, "".join(line + "\n" for line in kept).encode("utf-8"))
 
     def told(self, step: int, values: Mapping[str, float]) -> None:
         """What the rows say of themselves when an epoch begins (nothing: no line)."""
@@ -93,7 +94,8 @@ class Journal:
 
     def _write(self, kind: str, step: int, values: Mapping[str, float]) -> None:
         self._lines.append(json.dumps({"kind": kind, "step": step, **values}))
-        self._accelerator.log(dict(values), step=step)
+        with output_errors(self.path):  # (trackers write too)
+            self._accelerator.log(dict(values), step=step)
 
     def _tell(self, kind: str, values: Mapping[str, Any]) -> None:
         if self._listener is not None:

@@ -34,6 +34,7 @@ from torch import Tensor, nn
 
 from tunelab.data.batch import Examples, sorted_batches
 from tunelab.errors import ConfigError, TrainingError
+from tunelab.files import output_errors
 from tunelab.methods.base import Tuned
 from tunelab.methods.structure import find_structure
 from tunelab.train.evaluate import tokens_at_once
@@ -505,8 +506,9 @@ def _open_or_build(
             return found, False
         part = folder / f".{plan.name}.part"  # a killed builder's is overwritten by the next one
         try:
-            _build(plan, part, states)
-            part.replace(path)
+            with output_errors(folder):
+                _build(plan, part, states)
+                part.replace(path)
         finally:
             part.unlink(missing_ok=True)
     built = _open(plan, path)
