@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from report.examples import banking_record, example_record, small_record
 
+from tunelab.records import PlannedRun, StudyRecord
 from tunelab.report import render
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -31,6 +32,10 @@ addEventListener("load", function () {{
         function (e) {{ var b = e.getBoundingClientRect(); return b.width && b.right > box.right + 1; }}
       ).map(function (e) {{ return e.className || e.tagName; }}),
       marks: page.querySelectorAll("svg.plot circle, svg.plot path").length,
+      astray: Array.from(page.querySelectorAll("svg.plot circle, svg.plot path, svg.plot text")).filter(function (e) {{
+        var own = e.getBoundingClientRect(), all = e.ownerSVGElement.getBoundingClientRect();
+        return all.width && (own.left < all.left - 2 || own.right > all.right + 2 || own.top < all.top - 2 || own.bottom > all.bottom + 2);
+      }}).map(function (e) {{ return e.outerHTML; }}),
       plots: Array.from(page.querySelectorAll("svg.plot")).filter(function (e) {{ return e.clientWidth; }}).length,
       limits: Array.from(page.querySelectorAll(".meter b")).map(function (e) {{
         var own = e.getBoundingClientRect(), all = e.parentElement.getBoundingClientRect();
@@ -67,9 +72,26 @@ def browse(path: Path) -> tuple[str, list[str]]:
     return done.stdout.decode(), errors
 
 
+def narrow_record() -> StudyRecord:
+    """Memory of all runs is so alike that the lines of 20 % lie outside its plot."""
+    runs = [
+        PlannedRun(
+            run=f"head-s{i}-f0",
+            name="head",
+            kind="judged",
+            predicted_seconds=1.2 + 0.3 * i,
+            predicted_memory_bytes=520e6 + 20e6 * i,
+            seconds=1.3 + 0.3 * i,
+            memory_bytes=515e6 + 30e6 * i,
+        )
+        for i in range(2)
+    ]
+    return small_record().model_copy(update={"plan": tuple(runs)})
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome on the PATH")
 def test_in_a_browser(tmp_path: Path) -> None:
-    pages = {"rich": example_record(), "small": small_record(), "banking": banking_record()}
+    pages = {"rich": example_record(), "small": narrow_record(), "banking": banking_record()}
     frames = [
         f'<iframe title="{name}" style="border:0;width:{width}px;height:800px" '
         f'srcdoc="{html.escape(render(record))}"></iframe>'
@@ -88,6 +110,7 @@ def test_in_a_browser(tmp_path: Path) -> None:
         assert page["scroll"] <= page["width"], page
         assert page["scroll_zh"] <= page["width"], page
         assert not page["wide"], page
+        assert not page["astray"], "a mark lies outside its plot"
         assert page["panels"] == 1, "one method's errors are shown, the advised one's"
         assert page["english"] > 90
         assert page["chinese"] == 0
@@ -97,7 +120,7 @@ def test_in_a_browser(tmp_path: Path) -> None:
     marks = {page["page"]: page["marks"] for page in seen}
     plots = {page["page"]: page["plots"] for page in seen}
     assert plots["rich"] == 3 + 1 + 15 + 2 + 2  # costs, curves, tuning, errors of one method, plan
-    assert plots["small"] == 2
+    assert plots["small"] == 2 + 2  # and the plan
     limits = {page["page"]: page["limits"] for page in seen}
     assert limits == {"rich": 3, "small": 0, "banking": 20}, "intervals of F1 of the method that is shown"
     assert marks["rich"] > 15 * 2 + 15 * 5 + 2 * 90

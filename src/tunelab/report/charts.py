@@ -385,7 +385,7 @@ def plan_plot(runs: Sequence[PlannedRun], kind: str, label: Text, language: str)
     y = Scale(x.low, x.high, frame.bottom, frame.top, x.log, x.ticks)
     parts = [frame.axes(x, y, t("predicted_axis"), t("measured_axis"))]
     for factor, style in ((1.0, "axis"), (1 / (1 - _CLOSE), "ray"), (1 / (1 + _CLOSE), "ray")):
-        parts.append(_line(style, *_ray(factor, x, y)))
+        parts += [_line(style, *ends) for ends in _ray(factor, x, y)]
     if len(points) > _MANY:
         for close, style in ((True, "dots"), (False, "dots far")):
             some = [(x(p), y(m)) for run, p, m in points if within(run, kind) is close]
@@ -409,11 +409,11 @@ def _dots(places: Sequence[tuple[float, float]]) -> str:
     return "".join(f"M{number(x)} {number(y)}h0" for x, y in places)
 
 
-def _ray(factor: float, x: Scale, y: Scale) -> tuple[tuple[float, float], tuple[float, float]]:
-    """The line measured = factor x predicted, from edge to edge."""
+def _ray(factor: float, x: Scale, y: Scale) -> list[tuple[tuple[float, float], tuple[float, float]]]:
+    """The line measured = factor x predicted, from edge to edge; none where it does not cross the plot."""
     low, high = max(x.low, x.low / factor), min(x.high, x.high / factor)
     low = max(low, 1e-12) if x.log else low
-    return (x(low), y(factor * low)), (x(high), y(factor * high))
+    return [((x(low), y(factor * low)), (x(high), y(factor * high)))] if low < high else []
 
 
 def difference_scale(differences: Sequence[Interval], start: float, end: float) -> Scale:
