@@ -176,7 +176,7 @@ def test_what_the_doctor_says() -> None:
     assert not {"single-labels", "no-labels-in-row", "rare-label", "constant-label"} & set(codes(some))
     assert "20 rows (25 %) have no label" in codes([*some, *["[]"] * 20])["no-labels-in-row"]
     assert "'odd' (1)" in codes([*some, '["odd"]'])["rare-label"]
-    assert "1 row spell a label differently" in codes([*some, '["Late"]'])["label-spelling"]
+    assert "1 row spells a label differently" in codes([*some, '["Late"]'])["label-spelling"]
     assert "one-label" in codes(['["late"]'] * 30)
     assert "single-labels" in codes(['["late"]', '["dear"]'] * 20)
     assert "constant-label" in codes(['["all", "late"]', '["all"]'] * 20)

@@ -9,7 +9,7 @@ from tunelab.data.check_content import check_content
 from tunelab.data.check_labels import check_labels, spellings
 from tunelab.data.check_repeats import check_missing, check_repeats, leaks, repeats
 from tunelab.data.check_tokens import check_tokens
-from tunelab.data.findings import Finding, Patient, TokenFacts, found, rows_of
+from tunelab.data.findings import PARTS, Finding, Patient, TokenFacts, found, rows_of
 from tunelab.data.plain import says_something
 from tunelab.data.similar import duplicate_groups, exact_groups, near_groups
 from tunelab.data.table import Table
@@ -173,9 +173,8 @@ def fix(table: Table, how: Labels = Labels()) -> tuple[Table, list[str]]:
         again &= ~gone
         if again.any():
             notes.append(
-                f"left out {rows_of(int(again.sum()))} of the {where} part whose text is also in the "
-                f"{part} part"
-                f"{_where(table, again)}"
+                f"left out {rows_of(int(again.sum()))} of the {PARTS[where]} part whose text is also in the "
+                f"{PARTS[part]} part{_where(table, again)}"
             )
         gone |= again
     return _keep(table, ~gone), notes

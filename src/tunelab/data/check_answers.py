@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tunelab.data.contexts import cut_questions, windows_of
-from tunelab.data.findings import Finding, Patient, Severity, found, percent, rows_of
+from tunelab.data.findings import PARTS, Finding, Patient, Severity, found, percent, rows_of
 from tunelab.data.layout import Encoded, Units
 from tunelab.data.table import Table
 
@@ -195,7 +195,6 @@ def _leaks(p: Patient, rows: np.ndarray) -> list[Finding]:
     for row in rows.tolist():
         sides.setdefault(contexts[row], set()).add(str(p.splits[row]) or "train")
     findings = []
-    words = {"train": "training", "valid": "validation", "test": "test"}
     for part, other in (("test", "train"), ("test", "valid"), ("valid", "train")):
         shared = [
             row
@@ -204,8 +203,8 @@ def _leaks(p: Patient, rows: np.ndarray) -> list[Finding]:
         ]
         if shared:
             title = (
-                f"{len(shared):,} questions of the {words[part]} part are about contexts that are also in "
-                f"the {words[other]} part."
+                f"{len(shared):,} questions of the {PARTS[part]} part are about contexts that are also in "
+                f"the {PARTS[other]} part."
             )
             advice = (
                 "The given split is kept as it is; scores may be too good. Let tunelab divide the rows "

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tunelab.data.check_labels import spellings
-from tunelab.data.findings import Finding, Patient, Severity, excerpt, found, listing, percent, rows_of
+from tunelab.data.findings import PARTS, Finding, Patient, Severity, excerpt, found, listing, percent, rows_of
 from tunelab.data.read_labels import labels_in
 
 __all__ = ["check_label_lists"]
@@ -76,8 +76,9 @@ def _spellings(p: Patient, own: dict[int, list[str]], counts: Counter[str]) -> l
     rows = [row for row, labels in own.items() if other.keys() & set(labels)]
     pairs = [f"{old!r} → {new!r}" for old, new in other.items()]
     title = (
-        f"{rows_of(len(rows))} spell a label differently in case, width or spaces ({', '.join(pairs[:4])}"
-        f"{' …' if len(pairs) > 4 else ''}); as it stands they are {len(other)} labels of their own."
+        f"{rows_of(len(rows))} {'spells' if len(rows) == 1 else 'spell'} a label differently in case, "
+        f"width or spaces ({', '.join(pairs[:4])}{' …' if len(pairs) > 4 else ''}); as it stands each "
+        "spelling is a label of its own."
     )
     advice = "Run with --fix to take the most frequent spelling of each, or correct the file."
     return [
@@ -122,8 +123,8 @@ def _over_splits(p: Patient, own: dict[int, list[str]]) -> list[Finding]:
         rows = [row for row, labels in own.items() if p.splits[row] == part and set(labels) & set(unseen)]
         if unseen:
             title = (
-                f"{rows_of(len(rows))} of the {part} part {_have(rows)} labels that never occur in the "
-                f"training part: {listing(unseen)}. No method can find them; they count as missed."
+                f"{rows_of(len(rows))} of the {PARTS[part]} part {_have(rows)} labels that never occur in "
+                f"the training part: {listing(unseen)}. No method can find them; they count as missed."
             )
             advice = "Check the spelling, add such rows to the training file, or leave these labels out."
             code = f"label-only-in-{part}"

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tunelab.data.check_repeats import check_conflicts
-from tunelab.data.findings import Finding, Patient, excerpt, found, listing, percent, rows_of
+from tunelab.data.findings import PARTS, Finding, Patient, excerpt, found, listing, percent, rows_of
 
 __all__ = ["check_labels", "is_scale", "spelling", "spellings"]
 
@@ -202,9 +202,9 @@ def _spellings(p: Patient) -> list[Finding]:
             p.table,
             "label-spelling",
             "warning",
-            f"{rows_of(len(rows))} spell a label differently in case, width or spaces "
-            f"({', '.join(pairs[:4])}{' …' if len(pairs) > 4 else ''}); "
-            f"as it stands they are {len(other)} classes of their own.",
+            f"{rows_of(len(rows))} {'spells' if len(rows) == 1 else 'spell'} a label differently in case, "
+            f"width or spaces ({', '.join(pairs[:4])}{' …' if len(pairs) > 4 else ''}); as it stands each "
+            "spelling is a class of its own.",
             rows,
             "Run with --fix to take the most frequent spelling of each, or correct the file.",
             fixable=True,
@@ -290,7 +290,7 @@ def _over_splits(p: Patient) -> list[Finding]:
                     p.table,
                     f"label-only-in-{part}",
                     "error" if part == "test" else "warning",
-                    f"{rows_of(len(rows))} of the {part} part "
+                    f"{rows_of(len(rows))} of the {PARTS[part]} part "
                     f"{'has a label' if len(rows) == 1 else 'have labels'} "
                     f"that never occur{'s' if len(rows) == 1 else ''} in the training part: "
                     f"{listing(unseen)}.",

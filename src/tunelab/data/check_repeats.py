@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tunelab.data.findings import Finding, Patient, found, percent, rows_of
+from tunelab.data.findings import PARTS, Finding, Patient, found, percent, rows_of
 from tunelab.data.ngrams import distinct
 
 __all__ = ["check_conflicts", "check_missing", "check_repeats", "leaks", "repeats"]
@@ -160,7 +160,6 @@ def _lost(p: Patient, torn: np.ndarray) -> int:
 
 def _leaks(p: Patient) -> list[Finding]:
     findings = []
-    words = {"train": "training", "valid": "validation", "test": "test"}
     exact = {(part, other): rows for part, other, rows, _ in leaks(p, p.same)}
     for part, other, rows, there in leaks(p, p.same):
         findings.append(
@@ -168,12 +167,12 @@ def _leaks(p: Patient) -> list[Finding]:
                 p.table,
                 f"{part}-in-{other}",
                 "warning",
-                f"{rows_of(len(rows))} of the {words[part]} part ({percent(len(rows) / _size(p, part))}) "
-                f"{'is' if len(rows) == 1 else 'are'} also in the {words[other]} part "
+                f"{rows_of(len(rows))} of the {PARTS[part]} part ({percent(len(rows) / _size(p, part))}) "
+                f"{'is' if len(rows) == 1 else 'are'} also in the {PARTS[other]} part "
                 "(the same text, but for case, punctuation and spacing).",
                 rows,
                 f"Scores on them reward memory; run with --fix to drop the {rows_of(len(there))} from the "
-                f"{words[other]} part.",
+                f"{PARTS[other]} part.",
                 fixable=True,
             )
         )
@@ -187,10 +186,10 @@ def _leaks(p: Patient) -> list[Finding]:
                     p.table,
                     f"{part}-near-{other}",
                     "warning",
-                    f"{rows_of(len(nearly))} of the {words[part]} part "
+                    f"{rows_of(len(nearly))} of the {PARTS[part]} part "
                     f"({percent(len(nearly) / _size(p, part))}) "
                     f"{'is' if len(nearly) == 1 else 'are'} nearly the same as a row of the "
-                    f"{words[other]} part.",
+                    f"{PARTS[other]} part.",
                     nearly,
                     "The given split is kept as it is; scores may be a little too good. Let tunelab "
                     "divide the rows "

@@ -9,6 +9,7 @@ import numpy as np
 from tunelab.data.table import Table
 
 __all__ = [
+    "PARTS",
     "Finding",
     "Patient",
     "Severity",
@@ -24,6 +25,9 @@ __all__ = [
 ]
 
 Severity = Literal["error", "warning", "info"]
+
+#: Parts of a split as sentences call them.
+PARTS = {"train": "training", "valid": "validation", "test": "test"}
 
 _ROWS = 20  # positions kept in a finding
 _EXAMPLES = 5  # of which so many are shown

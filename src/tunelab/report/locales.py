@@ -85,7 +85,7 @@ _VERDICT = {
         "Do not fine-tune for this: the baseline {baseline} is better than the best method, {best} "
         "(by {difference} points of {deciding}, 95 % interval {low} to {high}).",
         "这份数据不建议微调：基线 {baseline} 显著优于得分最高的方法 {best}"
-        "（{deciding}高 {difference} 个百分点，95% 置信区间 {low} 至 {high}）。",
+        "（{deciding}：高 {difference} 个百分点，95% 置信区间 {low} 至 {high}）。",
     ),
     "if_tuned": ("If you fine-tune nonetheless: {advice} {more}", "如果仍要微调：{advice}{more}"),
     "more_rows_tell": (

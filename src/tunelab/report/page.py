@@ -16,6 +16,7 @@ from tunelab.report import charts, formats, matrices, plots
 from tunelab.report.locales import language_names
 from tunelab.report.score_names import NOT_SHARES
 from tunelab.report.texts import Sourced, Text, in_percent, joined, t
+from tunelab.report.translate import in_both
 from tunelab.report.wording import (
     advice_texts,
     augmentation_texts,
@@ -76,6 +77,7 @@ def _environment() -> Environment:
         "matrices": matrices,
         "score_name": score_name,
         "cut": plots.cut,
+        "in_both": in_both,
     }
     return environment
 

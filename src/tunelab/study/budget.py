@@ -81,10 +81,8 @@ class Planned:
         """What the total contains besides trainings, where that is a large part."""
         if self.beside is None or self.beside.seconds < _LARGE * self.seconds:
             return []
-        return [
-            f"planned: about {span(self.seconds)}, of which {span(self.beside.seconds)} are no trainings "
-            f"({self.beside.told()})"
-        ]
+        said = f"planned: about {span(self.seconds)}, of which {span(self.beside.seconds)} are no trainings"
+        return [f"{said} ({self.beside.told()})" if self.beside.told() else said]
 
     def _beside(self, design: Design) -> Beside:
         """What is no training, under a design: its bundles are as many as its runs."""
