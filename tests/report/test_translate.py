@@ -9,11 +9,12 @@ import pytest
 from tunelab.report import translate
 from tunelab.report.phrases_findings import FINDINGS
 from tunelab.report.phrases_notes import NOTES
+from tunelab.report.phrases_tasks import TASKS
 from tunelab.report.texts import Text
 from tunelab.report.translate import PLACE, in_both, in_chinese
 
 SOURCE = Path(translate.__file__).parents[1]
-TEMPLATES = [*FINDINGS, *NOTES]
+TEMPLATES = [*FINDINGS, *TASKS, *NOTES]
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
 
@@ -28,26 +29,23 @@ def said_in_code() -> str:
     return "\n".join(found)
 
 
-#: Checks of texts and labels; what is found in conversations, questions, entities, pairs stays English.
-CHECKS = ("check", "check_content", "check_label_lists", "check_labels", "check_numbers", "check_repeats")
-
-
 def sentences_of_findings() -> list[tuple[str, str]]:
     """(file, piece between values) of every title and advice: what `found` is given, and what variables of
     these names are."""
     pieces = []
-    for name in (*CHECKS, "check_tokens"):
-        said: list[ast.AST] = []
-        for node in ast.walk(ast.parse((SOURCE / "data" / f"{name}.py").read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "found":
-                said += node.args[3:4] + node.args[5:6]
-                said += [word.value for word in node.keywords if word.arg == "advice"]
-            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-                said += [node.value] if node.targets[0].id in ("title", "advice") else []
-        for value in said:
-            for node in ast.walk(value):
-                if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                    pieces.append((name, node.value.strip()))
+    for folder, names in (("data", "check*.py"), ("tasks", "*.py")):
+        for path in sorted((SOURCE / folder).glob(names)):
+            said: list[ast.AST] = []
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "found":
+                    said += node.args[3:4] + node.args[5:6]
+                    said += [word.value for word in node.keywords if word.arg == "advice"]
+                if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                    said += [node.value] if node.targets[0].id in ("title", "advice") else []
+            for value in said:
+                for node in ast.walk(value):
+                    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                        pieces.append((path.name, node.value.strip()))
     return pieces
 
 
@@ -110,7 +108,7 @@ def test_no_template_hides_another() -> None:
     assert len(english) == len(set(english))
 
 
-def test_every_finding_of_texts_and_labels_has_its_templates() -> None:
+def test_every_finding_has_its_templates() -> None:
     """What a title or an advice says between its values stands in some template."""
     known = "\n".join(PLACE.sub("\n", english) for english, _ in TEMPLATES)
     pieces = [piece for piece in sentences_of_findings() if len(piece[1]) >= 12]

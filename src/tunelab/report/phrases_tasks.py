@@ -71,7 +71,8 @@ TASKS: tuple[tuple[str, str], ...] = (
     (
         "The given split is kept as it is; scores may be too good. Let tunelab divide the rows (files "
         "without a split) to keep a context on one side.",
-        "给定的划分保持不变，得分可能偏高。若由 tunelab 划分数据（只给未划分的文件），同一上下文会留在同一侧。",
+        "给定的划分保持不变，得分可能偏高。若由 tunelab 划分数据（只给未划分的文件），"
+        "同一上下文会留在同一侧。",
     ),
     (
         "{n:rows} with a question that is longer than half a window of this model.",
@@ -161,7 +162,7 @@ TASKS: tuple[tuple[str, str], ...] = (
     (
         "{n:rows} ({share:share}) [loses|lose] the end of [its|their] last answer, {lost:share} of it: there "
         "the model does not learn to stop.",
-        "{n}（{share}）数据的最后一个回答失去结尾，即其中的 {lost}：模型在这里学不到何时停止。",
+        "{n}（{share}）数据的最后一个回答失去结尾，占该回答的 {lost}：模型在这里学不到何时停止。",
     ),
     (
         "Raise model.max_length if the model allows it; time and memory grow with it.",
@@ -352,7 +353,7 @@ TASKS: tuple[tuple[str, str], ...] = (
         "如果实际使用时也是如此，则没有问题；否则请少采一些这样的数据，训练会更快。",
     ),
     (
-        "{n:n} of {all:n} entities ({share:share}) begin or end inside a word.",
+        "{n:n} of {all:n} entities ({share:share})[|] begin or end inside a word.",
         "{all} 个实体中有 {n} 个（{share}）从词的内部开始或在词的内部结束。",
     ),
     (
@@ -360,7 +361,7 @@ TASKS: tuple[tuple[str, str], ...] = (
         "标注以整个词为单位，因此无法准确找到这些实体；请检查它们的位置。",
     ),
     (
-        "{n:n} of {all:n} entities ({share:share}) begin or end with characters that the tokenizer drops.",
+        "{n:n} of {all:n} entities ({share:share})[|] begin or end with characters that the tokenizer drops.",
         "{all} 个实体中有 {n} 个（{share}）以分词器会丢弃的字符开头或结尾。",
     ),
     (
@@ -368,7 +369,7 @@ TASKS: tuple[tuple[str, str], ...] = (
         "该模型无法找到这些实体，一律计为漏检；其他分词器或许能保留这些字符。",
     ),
     (
-        "{n:n} of {all:n} entities ({share:share}) begin or end within a token of this model, which holds "
+        "{n:n} of {all:n} entities ({share:share})[|] begin or end within a token of this model, which holds "
         "more than one of the labelled units.",
         "{all} 个实体中有 {n} 个（{share}）从该模型的某个 token 内部开始或在其内部结束，"
         "这样的 token 包含不止一个标注单元。",
@@ -390,12 +391,13 @@ TASKS: tuple[tuple[str, str], ...] = (
     # _texts
     *(
         (
-            f"{{n:rows}} ({{share:share}}) [is|are] longer than {{length:n}} tokens; with {{task}}.long={{how}} "
-            f"[|]{english}[|]. head loses the ends and head_tail the middles, {{lost:n}} tokens ({{gone:share}} "
-            "of all) either way; windows loses none, and reads these rows as {number:n} windows in {times:n} "
-            "times the time of all.",
-            f"{{n}}（{{share}}）数据超过 {{length}} 个 token；{{task}}.long={{how}} 时{chinese}。head 丢失结尾，"
-            "head_tail 丢失中间，都会丢失 {lost} 个 token（占全部的 {gone}）；windows 不丢失，"
+            "{n:rows} ({share:share}) [is|are] longer than {length:n} tokens; with {task}.long={how} "
+            f"[|]{english}[|]. head loses the ends and head_tail the middles, {{lost:n}} tokens "
+            "({gone:share} of all) either way; windows loses none, and reads these rows as {number:n} "
+            "windows in {times:n} times the time of all.",
+            "{n}（{share}）数据超过 {length} 个 token；{task}.long={how} 时"
+            f"{chinese}。head 丢失结尾，head_tail 丢失中间，"
+            "都会丢失 {lost} 个 token（占全部的 {gone}）；windows 不丢失，"
             "把这些数据读成 {number} 个窗口，全部数据的耗时为 {times} 倍。",
         )
         for english, chinese in (

@@ -15,6 +15,7 @@ from functools import cache
 
 from tunelab.report.phrases_findings import FINDINGS
 from tunelab.report.phrases_notes import NOTES
+from tunelab.report.phrases_tasks import TASKS
 from tunelab.report.texts import Text
 
 __all__ = ["in_both", "in_chinese", "pattern_of"]
@@ -61,7 +62,7 @@ def _one(said: str) -> str:
 
 @cache
 def _patterns() -> list[tuple[re.Pattern[str], dict[str, str], str]]:
-    templates: Iterable[tuple[str, str]] = (*FINDINGS, *NOTES)
+    templates: Iterable[tuple[str, str]] = (*FINDINGS, *TASKS, *NOTES)
     return [(*pattern_of(english), chinese) for english, chinese in templates]
 
 
